@@ -75,11 +75,12 @@ enum class RouterType {
 };
 enum class SoftmaxOrder { kBefore, kAfter };  // softmax over all experts, or over the chosen ones only
 enum class ScoreFunction { kSoftmax, kSigmoid };
-enum class GroupScore { kMax, kTopTwoSum };    // DeepSeek-V2, DeepSeek-V3
-enum class SecondExpert { kAlways, kRandom };  // random: with probability min(1, 2 w_2) (GShard)
-enum class TokenScope { kSequence, kBatch };   // the tokens among which an expert chooses
-enum class CausalForm { kNone, kThreshold };   // how expert choice decides in evaluation and generation
-enum class ThresholdRule { kTopP, kScore };    // the fewest that reach a mass, or every score above a line
+enum class GroupScore { kMax, kTopTwoSum };             // DeepSeek-V2, DeepSeek-V3
+enum class SecondExpert { kAlways, kRandom };           // random: with probability min(1, 2 w_2) (GShard)
+enum class TokenScope { kSequence, kBatch };            // the tokens among which an expert chooses
+enum class CausalForm { kNone, kThreshold };            // how expert choice decides in evaluation and generation
+enum class ThresholdRule { kTopP, kScore };             // the fewest that reach a mass, or every score above a line
+enum class ExpertError { kCooperative, kCompetitive };  // of the blended output, or of each expert's own (Jacobs 1991)
 
 struct RouterConfig {
   RouterType type = RouterType::kTopK;
@@ -107,8 +108,9 @@ struct RouterConfig {
   double threshold_rate = 1e-3;        // threshold: step of the threshold towards the budget; 0: fixed
   double initial_threshold = 0.5;
   int64_t sinkhorn_iterations = 8;
-  double momentum = 0.99;                   // of running thresholds (expert_choice, quantile)
-  std::optional<int64_t> slots_per_expert;  // soft_moe; default: top_k * seq_length / num_experts, rounded up
+  double momentum = 0.99;                         // of running thresholds (expert_choice, quantile)
+  std::optional<int64_t> slots_per_expert;        // soft_moe; default: top_k * seq_length / num_experts, rounded up
+  ExpertError error = ExpertError::kCooperative;  // soft_mixture: what the experts of the last layer are trained on
 };
 
 enum class AuxLossScope { kMicroBatch, kSequence, kGlobalBatch };
@@ -151,6 +153,7 @@ struct SourceConfig {
   std::vector<std::string> files;  // globs; relative ones start at the config file's folder
   double weight = 1.0;             // share of training windows, relative to the other sources
   DocumentRule documents = DocumentRule::kFile;
+  std::string modality = "text";  // routing is reported by modality where there are several
 };
 
 struct DataConfig {
@@ -161,7 +164,7 @@ struct DataConfig {
   int64_t tokenizer_sample_bytes = 8 << 20;  // text that SentencePiece is trained on
 };
 
-enum class Precision { kFp32, kBf16 };
+enum class Precision { kFp32, kBf16, kFp64 };
 enum class DeviceKind { kAuto, kCpu, kCuda };
 enum class SpikeAction { kOff, kWarn, kSkip };
 
@@ -208,18 +211,32 @@ struct EvalConfig {
 };
 
 struct CheckpointConfig {
-  int64_t interval = 500;  // steps; 0: only at the end
-  int64_t keep_last = 2;   // newest ones kept; 0: all
+  int64_t interval = 500;   // steps; 0: only at the end
+  int64_t keep_last = 2;    // newest ones kept; 0: all
+  bool background = false;  // write while training goes on
 };
 
 struct ParallelConfig {
   int64_t expert_parallel_size = 1;
   bool distributed_optimizer = false;
+  double timeout = 600;          // seconds without an answer after which a rank counts as lost
+  int64_t bucket_megabytes = 8;  // gradients of this size are reduced while the backward pass goes on
+};
+
+enum class AlarmAction { kOff, kWarn, kStop };
+
+// When the routers of a layer count as collapsed. Judged on every logged step.
+struct AlarmConfig {
+  AlarmAction action = AlarmAction::kWarn;
+  double load_share = 0.5;  // one expert's share of its highest possible load (every token)
+  double dead_share = 0.5;  // share of the layer's experts that are dead
+  int64_t patience = 3;     // logged steps in a row
 };
 
 struct MetricsConfig {
   bool tensorboard = true;
   int64_t dead_expert_window = 100;  // steps without a token after which an expert counts as dead
+  AlarmConfig alarm;
 };
 
 struct Config {
@@ -246,6 +263,9 @@ int64_t num_moe_layers(const Config& config);
 // Whether only some tokens pass through layer `layer`.
 bool is_depth_layer(const Config& config, int64_t layer);
 bool is_gated(Activation activation);
+const char* precision_name(Precision precision);  // as in the configuration
+int64_t element_bytes(Precision precision);       // of the compute
+int64_t weight_bytes(Precision precision);        // of parameters, gradients and moments
 // Routed experts that compute for one token, on average: top_k, or all of them for soft_mixture.
 int64_t active_experts(const MoeConfig& moe);
 

@@ -26,6 +26,8 @@ Fields source_fields(SourceConfig& c) {
       real("weight", c.weight, {0, 1e9}, "Share of the training windows, relative to the other sources' weights."),
       choice<DocumentRule>("documents", c.documents, {{"file", DocumentRule::kFile}, {"entry", DocumentRule::kEntry}},
                            "What a document is: a whole file, or an entry of a dictionary-like file."),
+      text("modality", c.modality, "What its tokens stand for, such as text or image; routing is reported by modality.",
+           TextRule::kSourceName),
   };
 }
 
@@ -70,8 +72,10 @@ Fields training_fields(TrainingConfig& c) {
               "Sequences in one optimizer step, over all ranks and accumulation steps; a multiple of "
               "micro_batch_size.",
               {.unit = "sequences", .fallback = "micro_batch_size"}),
-      choice<Precision>("precision", c.precision, {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}},
-                        "Type of the compute; weights, router, losses and reductions are fp32 in both."),
+      choice<Precision>("precision", c.precision,
+                        {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}, {"fp64", Precision::kFp64}},
+                        "Type of the compute; weights, router, losses and reductions are fp32 in fp32 and bf16. fp64: "
+                        "everything in double precision, slow, for comparisons."),
       choice<DeviceKind>("device", c.device,
                          {{"auto", DeviceKind::kAuto}, {"cpu", DeviceKind::kCpu}, {"cuda", DeviceKind::kCuda}},
                          "Where to compute; auto: a GPU if there is one."),
@@ -125,6 +129,7 @@ Fields checkpoint_fields(CheckpointConfig& c) {
               {.unit = "steps"}),
       integer("keep_last", c.keep_last, {0, 1'000'000},
               "Newest checkpoints to keep; 0: all. An old one goes only after a new one is complete."),
+      flag("background", c.background, "Write checkpoints while training goes on, from a copy of the tensors."),
   };
 }
 
@@ -134,6 +139,21 @@ Fields parallel_fields(ParallelConfig& c) {
               "Ranks that share the experts of a layer; divides moe.num_experts."),
       flag("distributed_optimizer", c.distributed_optimizer,
            "Spread the optimizer state over the ranks; with one process there is nothing to spread."),
+      real("timeout", c.timeout, {1, 1e6}, "Time without an answer after which a rank counts as lost.",
+           {.unit = "seconds"}),
+      integer("bucket_megabytes", c.bucket_megabytes, {1, 4096},
+              "Size of the buckets of gradients that are reduced while the backward pass goes on.", {.unit = "MB"}),
+  };
+}
+
+Fields alarm_fields(AlarmConfig& c) {
+  return {
+      choice<AlarmAction>("action", c.action,
+                          {{"off", AlarmAction::kOff}, {"warn", AlarmAction::kWarn}, {"stop", AlarmAction::kStop}},
+                          "What a collapse of routing does: nothing, a warning, or the end of the run after saving."),
+      real("load_share", c.load_share, {0, 1}, "Collapsed: one expert is chosen by this share of the tokens or more."),
+      real("dead_share", c.dead_share, {0, 1}, "Collapsed: this share of the experts is dead, or more."),
+      integer("patience", c.patience, {1, kMostSteps}, "For so many logged steps in a row.", {.unit = "logged steps"}),
   };
 }
 
@@ -142,6 +162,7 @@ Fields metrics_fields(MetricsConfig& c) {
       flag("tensorboard", c.tensorboard, "Write TensorBoard events into the run folder."),
       integer("dead_expert_window", c.dead_expert_window, {1, kMostSteps},
               "Steps without a token after which an expert counts as dead.", {.unit = "steps"}),
+      section("alarm", alarm_fields(c.alarm), "When the routers of a layer count as collapsed."),
   };
 }
 

@@ -74,6 +74,32 @@ bool is_depth_layer(const Config& config, int64_t layer) {
          is_listed(config.mixture_of_depths->layer_freq, layer);
 }
 
+const char* precision_name(Precision precision) {
+  switch (precision) {
+    case Precision::kFp32:
+      return "fp32";
+    case Precision::kBf16:
+      return "bf16";
+    case Precision::kFp64:
+      return "fp64";
+  }
+  return "";
+}
+
+int64_t element_bytes(Precision precision) {
+  switch (precision) {
+    case Precision::kFp32:
+      return 4;
+    case Precision::kBf16:
+      return 2;
+    case Precision::kFp64:
+      return 8;
+  }
+  return 0;
+}
+
+int64_t weight_bytes(Precision precision) { return std::max<int64_t>(4, element_bytes(precision)); }
+
 bool is_gated(Activation activation) { return activation == Activation::kSwiGlu || activation == Activation::kGeGlu; }
 
 int64_t active_experts(const MoeConfig& moe) {

@@ -65,15 +65,16 @@ MemoryEstimate estimate_memory(const Config& config) {
   const double vocabulary = as_double(*config.model.vocab_size);
   double elements = 3 * as_double(config.model.hidden_size);  // last norm's input and output, and the loss's gradient
   for (int64_t layer = 0; layer < config.model.num_layers; ++layer) elements += block_activations(config, layer);
-  const double element_bytes = bf16 ? 2 : 4;
+  const double element = as_double(element_bytes(config.training.precision));
+  const double weight = as_double(weight_bytes(config.training.precision));
   MemoryEstimate memory;
-  memory.weights = 4 * parameters;
-  memory.gradients = 4 * parameters;
-  memory.optimizer = 8 * parameters;
-  memory.activations = elements * tokens * element_bytes;
+  memory.weights = weight * parameters;
+  memory.gradients = weight * parameters;
+  memory.optimizer = 2 * weight * parameters;
+  memory.activations = elements * tokens * element;
   memory.activations +=
-      std::min(tokens * vocabulary, std::max(64 * vocabulary, 4.0 * (1 << 20))) * element_bytes;  // logits of a chunk
-  memory.activations += vocabulary * as_double(config.model.hidden_size) * (element_bytes + 4);
+      std::min(tokens * vocabulary, std::max(64 * vocabulary, 4.0 * (1 << 20))) * element;  // logits of a chunk
+  memory.activations += vocabulary * as_double(config.model.hidden_size) * (element + weight);
   if (bf16) memory.activations += 2 * parameters;
   return memory;
 }

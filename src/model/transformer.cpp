@@ -17,6 +17,7 @@ bool ends_with_any(const std::string& name, std::initializer_list<std::string_vi
                      [&](std::string_view ending) { return std::string_view(name).ends_with(ending); });
 }
 
+bool is_of_experts(const std::string& name) { return name.find(".experts.") != std::string::npos; }
 bool is_of_router(const std::string& name) { return name.find(".router.") != std::string::npos; }
 bool is_of_depth_router(const std::string& name) { return name.find(".depth.") != std::string::npos; }
 
@@ -28,7 +29,8 @@ uint64_t hash_name(const std::string& name) {
 
 }  // namespace
 
-BlockImpl::BlockImpl(const Config& config, int64_t layer) : dropout_(config.model.dropout) {
+BlockImpl::BlockImpl(const Config& config, int64_t layer, std::optional<ExpertRange> experts)
+    : dropout_(config.model.dropout) {
   const ModelConfig& model = config.model;
   const auto make_norm = [&](const std::string& name) { return Norm(*this, name, model.hidden_size, model); };
   attention_norm_ = make_norm("attention_norm");
@@ -37,7 +39,7 @@ BlockImpl::BlockImpl(const Config& config, int64_t layer) : dropout_(config.mode
   feed_forward_norm_ = make_norm("feed_forward_norm");
   if (model.post_norm) feed_forward_post_norm_ = make_norm("feed_forward_post_norm");
   if (is_moe_layer(config, layer)) {
-    moe_ = register_module("moe", MoeLayer(*config.moe, model, layer));
+    moe_ = register_module("moe", MoeLayer(*config.moe, model, layer, experts));
   } else {
     mlp_ = register_module("mlp", FeedForward(model, 1, model.intermediate_size.value(), /*stacked=*/false));
   }
@@ -90,7 +92,8 @@ Tensor BlockImpl::forward(Tensor x, const Context& context, std::vector<RouterOu
   return added.middle + added.fed;
 }
 
-TransformerImpl::TransformerImpl(const Config& config) : config_(config) {
+TransformerImpl::TransformerImpl(const Config& config, std::optional<ExpertRange> experts)
+    : config_(config), experts_(experts) {
   const ModelConfig& model = config.model;
   embed_tokens_ = register_parameter("embed_tokens", torch::empty({model.vocab_size.value(), model.hidden_size}));
   if (model.position_embedding == PositionEmbedding::kLearned) {
@@ -99,7 +102,7 @@ TransformerImpl::TransformerImpl(const Config& config) : config_(config) {
   }
   const auto blocks = register_module("layers", torch::nn::ModuleList());
   for (int64_t layer = 0; layer < model.num_layers; ++layer) {
-    layers_.emplace_back(config, layer);
+    layers_.emplace_back(config, layer, experts);
     blocks->push_back(layers_.back());
   }
   norm_ = Norm(*this, "norm", model.hidden_size, model);
@@ -112,7 +115,10 @@ void TransformerImpl::initialise(uint64_t seed) {
   const double residual = base / std::sqrt(2.0 * static_cast<double>(config_.model.num_layers));
   for (const auto& parameter : named_parameters()) {
     const std::string& name = parameter.key();
-    Tensor value = torch::empty(parameter.value().sizes(), torch::kFloat32);
+    std::vector<int64_t> shape = parameter.value().sizes().vec();
+    const bool part = experts_ && is_of_experts(name);
+    if (part) shape[0] = config_.moe->num_experts;
+    Tensor value = torch::empty(shape, torch::kFloat32);
     double std = base;
     if (ends_with_any(name, {"o_proj", "down_proj"})) std = residual;
     if (is_of_router(name)) std = base * config_.moe->router.init_scale.value();
@@ -126,7 +132,7 @@ void TransformerImpl::initialise(uint64_t seed) {
       value.normal_(0, std, generator);
     }
     Tensor target = parameter.value();
-    target.copy_(value);
+    target.copy_(part ? value.narrow(0, experts_->first, experts_->count) : value);
   }
 }
 

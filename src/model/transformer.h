@@ -30,7 +30,7 @@ struct ModelOutput {
 
 class BlockImpl : public torch::nn::Module {
  public:
-  BlockImpl(const Config& config, int64_t layer);
+  BlockImpl(const Config& config, int64_t layer, std::optional<ExpertRange> experts = std::nullopt);
 
   struct Context {
     RotaryTable rotary;  // undefined tables without rotary embedding
@@ -74,8 +74,9 @@ TORCH_MODULE(Block);
 
 class TransformerImpl : public torch::nn::Module {
  public:
-  // Parameters are allocated, not initialised: see initialise(). config must be resolved, vocab_size set.
-  explicit TransformerImpl(const Config& config);
+  // Parameters are allocated, not initialised: see initialise(). config must be resolved, vocab_size set. `experts`:
+  // those of each layer that this process holds; default: all. Then a dispatcher must reach the others.
+  explicit TransformerImpl(const Config& config, std::optional<ExpertRange> experts = std::nullopt);
 
   // Fills every parameter from its own stream of (seed, name), so that values do not depend on how parameters are
   // spread over processes: normal(0, init_std); residual projections init_std / sqrt(2 L) (Radford et al. 2019);
@@ -112,6 +113,7 @@ class TransformerImpl : public torch::nn::Module {
   torch::Tensor scaled(const torch::Tensor& hidden) const;
 
   Config config_;
+  std::optional<ExpertRange> experts_;
   torch::ScalarType compute_type_ = torch::kFloat32;
   std::shared_ptr<Dispatcher> dispatcher_ = std::make_shared<LocalDispatcher>();
   torch::Tensor embed_tokens_;     // [V, D]

@@ -96,7 +96,7 @@ OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
           {"parameters", count.total},
           {"active_parameters", count.active},
           {"tokens_per_step", static_cast<int64_t>(tokens)},
-          {"precision", config.training.precision == Precision::kBf16 ? "bf16" : "fp32"},
+          {"precision", precision_name(config.training.precision)},
           {"device", device.str()},
           {"threads", at::get_num_threads()},
           {"instruction_set", kernels::instruction_set()},

@@ -49,8 +49,7 @@ void Trainer::announce() const {
   const ParameterCount count = count_parameters(config_);
   log_info(formatted("%s parameters, %s active per token; %s on %s, %d threads",
                      with_si_suffix(double(count.total)).c_str(), with_si_suffix(double(count.active)).c_str(),
-                     config_.training.precision == Precision::kBf16 ? "bf16" : "fp32", device_.str().c_str(),
-                     at::get_num_threads()));
+                     precision_name(config_.training.precision), device_.str().c_str(), at::get_num_threads()));
   warn_if_not_causal(config_);
   if (!config_.moe) return;
   const int64_t layers = num_moe_layers(config_);

@@ -170,9 +170,7 @@ LoadedModel load_model(const std::filesystem::path& path, const std::vector<std:
   loaded.model = Transformer(loaded.config);
   load_tensors(checkpoint.model, named_tensors_of(loaded.model), /*partial=*/false,
                (folder / "model.safetensors").string());
-  const torch::Device device = choose_device(loaded.config);
-  loaded.model->to(device);
-  loaded.model->set_compute_type(compute_type(loaded.config));
+  place_model(loaded.model, loaded.config, choose_device(loaded.config));
   loaded.model->eval();
   return loaded;
 }

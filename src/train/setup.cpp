@@ -38,6 +38,8 @@ torch::ScalarType compute_type(const Config& config) {
       return torch::kFloat32;
     case Precision::kBf16:
       return torch::kBFloat16;
+    case Precision::kFp64:
+      return torch::kFloat64;
   }
   return torch::kFloat32;
 }
@@ -47,11 +49,16 @@ Config with_vocabulary(Config config, int64_t tokenizer_vocab_size) {
   return config;
 }
 
-Transformer build_model(const Config& config, torch::Device device) {
-  Transformer model(config);
-  model->initialise(static_cast<uint64_t>(config.run.seed));
+void place_model(Transformer& model, const Config& config, torch::Device device) {
   model->to(device);
+  if (config.training.precision == Precision::kFp64) model->to(torch::kFloat64);
   model->set_compute_type(compute_type(config));
+}
+
+Transformer build_model(const Config& config, torch::Device device, std::optional<ExpertRange> experts) {
+  Transformer model(config, experts);
+  model->initialise(static_cast<uint64_t>(config.run.seed));
+  place_model(model, config, device);
   return model;
 }
 

@@ -22,8 +22,10 @@ torch::ScalarType compute_type(const Config& config);
 // `config` with model.vocab_size filled from the tokenizer's where it is not given.
 Config with_vocabulary(Config config, int64_t tokenizer_vocab_size);
 
-// A model on `device`, float32 parameters, activations in compute_type(config), initialised from run.seed.
-Transformer build_model(const Config& config, torch::Device device);
+// Puts a model on `device`: parameters in float32 (float64 with precision fp64), activations in compute_type(config).
+void place_model(Transformer& model, const Config& config, torch::Device device);
+// A model there, initialised from run.seed. `experts`: those of each layer that this process holds; default: all.
+Transformer build_model(const Config& config, torch::Device device, std::optional<ExpertRange> experts = std::nullopt);
 
 // Parameters by name, in the order of the model.
 NamedTensors named_parameters_of(Transformer& model);

@@ -4,10 +4,20 @@
 
 namespace switchyard {
 
-torch::Tensor LocalDispatcher::run(const torch::Tensor& x, const RouterOutput& routing, const ExpertFunction& experts) {
+using torch::Tensor;
+
+Tensor Dispatcher::run(const Tensor& x, const RouterOutput& routing, const ExpertFunction& experts,
+                       const Meanwhile& meanwhile) {
   const ExpertOrder order = order_by_expert(routing.expert_ids, routing.logits.size(1), routing.dispatched());
-  const torch::Tensor rows = experts(permute_tokens(x, order), order.offsets);
+  const Tensor rows = compute(permute_tokens(x, order), order.offsets, experts, meanwhile);
   return combine_tokens(rows, routing.weights, order);
+}
+
+Tensor LocalDispatcher::compute(const Tensor& rows, const Tensor& offsets, const ExpertFunction& experts,
+                                const Meanwhile& meanwhile) {
+  const Tensor computed = experts(rows, offsets);
+  if (meanwhile) meanwhile();
+  return computed;
 }
 
 }  // namespace switchyard

@@ -4,12 +4,14 @@ namespace switchyard {
 
 using torch::Tensor;
 
-MoeLayerImpl::MoeLayerImpl(const MoeConfig& config, const ModelConfig& model, int64_t layer)
+MoeLayerImpl::MoeLayerImpl(const MoeConfig& config, const ModelConfig& model, int64_t layer,
+                           std::optional<ExpertRange> experts)
     : config_(config), layer_(layer) {
   const int64_t hidden = model.hidden_size;
   const int64_t width = config.intermediate_size.value();
   router_ = register_module("router", make_router(config, hidden, layer));
-  experts_ = register_module("experts", FeedForward(model, config.num_experts, width, /*stacked=*/true));
+  experts_ = register_module(
+      "experts", FeedForward(model, experts ? experts->count : config.num_experts, width, /*stacked=*/true));
   if (config.num_shared_experts > 0) {
     // Always-active experts side by side are one feed-forward of their joint width.
     shared_experts_ =
@@ -36,16 +38,18 @@ void leave_out_inactive(RouterOutput& routing, const Tensor& active) {
 }  // namespace
 
 // Every expert computes its slots, which are mixtures of a sequence's tokens. x [T, D] -> [T, D].
-Tensor MoeLayerImpl::through_slots(const Tensor& x, const SlotWeights& slots) {
+Tensor MoeLayerImpl::through_slots(const Tensor& x, const SlotWeights& slots, Dispatcher& dispatcher,
+                                   const ExpertFunction& experts, const Meanwhile& meanwhile) {
   const int64_t sequences = slots.dispatch.size(0);
-  const int64_t experts = config_.num_experts;
-  const int64_t per_expert = slots.dispatch.size(2) / experts;
+  const int64_t num_experts = config_.num_experts;
+  const int64_t per_expert = slots.dispatch.size(2) / num_experts;
   const Tensor tokens = x.view({sequences, -1, x.size(1)});
   const Tensor mixed = torch::bmm(slots.dispatch.transpose(1, 2).to(x.scalar_type()), tokens);  // [B, E P, D]
-  const Tensor rows = mixed.view({sequences, experts, per_expert, -1}).transpose(0, 1).flatten(0, 2);
-  const Tensor offsets =
-      sequences * per_expert * torch::arange(1, experts + 1, torch::TensorOptions(torch::kInt64).device(x.device()));
-  const Tensor computed = experts_->forward(rows, offsets).view({experts, sequences, per_expert, -1});
+  const Tensor rows = mixed.view({sequences, num_experts, per_expert, -1}).transpose(0, 1).flatten(0, 2);
+  const Tensor offsets = sequences * per_expert *
+                         torch::arange(1, num_experts + 1, torch::TensorOptions(torch::kInt64).device(x.device()));
+  const Tensor computed =
+      dispatcher.compute(rows, offsets, experts, meanwhile).view({num_experts, sequences, per_expert, -1});
   return torch::bmm(slots.combine.to(x.scalar_type()), computed.transpose(0, 1).flatten(1, 2)).view_as(x);
 }
 
@@ -60,14 +64,16 @@ MoeLayerImpl::Output MoeLayerImpl::forward(const RouterInput& input, Dispatcher&
     output.routing.kept =
         keep_within_capacity(output.routing, config_.num_experts, config_.top_k, *capacity_factor, config_.drop_policy);
   }
-  if (output.routing.slots) {
-    output.y = through_slots(x, *output.routing.slots);
-  } else {
-    output.y = dispatcher.run(x, output.routing, [this](const Tensor& rows, const Tensor& offsets) {
-      return experts_->forward(rows, offsets);
-    });
-  }
-  if (shared_experts_) output.y = output.y + shared_experts_->forward(x);
+  const ExpertFunction experts = [this](const Tensor& rows, const Tensor& offsets) {
+    return experts_->forward(rows, offsets);
+  };
+  Tensor shared;
+  const Meanwhile meanwhile = [&] {
+    if (shared_experts_) shared = shared_experts_->forward(x);
+  };
+  output.y = output.routing.slots ? through_slots(x, *output.routing.slots, dispatcher, experts, meanwhile)
+                                  : dispatcher.run(x, output.routing, experts, meanwhile);
+  if (shared.defined()) output.y = output.y + shared;
   if (dense_residual_) output.y = output.y + dense_residual_->forward(x);
   return output;
 }

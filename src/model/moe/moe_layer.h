@@ -15,7 +15,9 @@ namespace switchyard {
 
 class MoeLayerImpl : public torch::nn::Module {
  public:
-  MoeLayerImpl(const MoeConfig& config, const ModelConfig& model, int64_t layer);
+  // `experts`: those whose weights are here; the dispatcher reaches the others. Default: all of them.
+  MoeLayerImpl(const MoeConfig& config, const ModelConfig& model, int64_t layer,
+               std::optional<ExpertRange> experts = std::nullopt);
 
   struct Output {
     torch::Tensor y;  // [T, D]
@@ -26,7 +28,8 @@ class MoeLayerImpl : public torch::nn::Module {
   Router& router() { return *router_; }
 
  private:
-  torch::Tensor through_slots(const torch::Tensor& x, const SlotWeights& slots);
+  torch::Tensor through_slots(const torch::Tensor& x, const SlotWeights& slots, Dispatcher& dispatcher,
+                              const ExpertFunction& experts, const Meanwhile& meanwhile);
 
   MoeConfig config_;
   int64_t layer_;
