@@ -13,11 +13,19 @@ namespace switchyard {
 
 using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
 
+// Whether weight decay applies: to matrices (Loshchilov and Hutter 2019, with the usual exception of norms). Experts'
+// biases are stacked, but no matrices.
+bool is_decayed(const std::string& name, const torch::Tensor& parameter);
+
+// The L2 norm over all elements of all tensors, a scalar; zero of none.
+torch::Tensor joint_norm(const std::vector<torch::Tensor>& tensors);
+
 class AdamW {
  public:
-  // `parameters` keep their names; those with two dimensions or more are decayed (Loshchilov and Hutter 2019, with the
-  // usual exception of norms). Moments are float32 (the parameter's type), zero.
+  // `parameters` keep their names. Moments are float32 (the parameter's type), zero.
   AdamW(NamedTensors parameters, const OptimizerConfig& config);
+  // The same for what need not be whole parameters: decayed[i] says whether parameter i is decayed.
+  AdamW(NamedTensors parameters, const std::vector<bool>& decayed, const OptimizerConfig& config);
 
   // The L2 norm over all gradients, a scalar on the device; gradients that are not there count as zero.
   torch::Tensor gradient_norm() const;

@@ -6,24 +6,57 @@
 #include "base/logging.h"
 #include "config/router_keys.h"
 #include "train/setup.h"
+#include "train/signals.h"
 
 namespace switchyard {
 namespace {
 
-// Mean loss of one domain's batches, weighted by their tokens; none when interrupted.
+// What the ranks found in one round of batches, one each.
+struct Round {
+  double sum = 0;  // of losses times sequences
+  double sequences = 0;
+  int signal = 0;
+};
+
+Round over_ranks(const Round& own, World& world) {
+  if (world.size() == 1) return own;
+  const torch::Tensor values = torch::tensor({own.sum, own.sequences, double(own.signal)}, torch::kFloat64);
+  const torch::Tensor all = torch::empty({world.size(), 3}, torch::kFloat64);
+  world.control().all_gather(all.flatten(), values).wait();
+  Round total;
+  for (int64_t rank = 0; rank < world.size(); ++rank) {
+    const double* row = all.const_data_ptr<double>() + 3 * rank;
+    total.sum += row[0];
+    total.sequences += row[1];
+    total.signal = std::max(total.signal, static_cast<int>(row[2]));
+  }
+  return total;
+}
+
+// Mean loss of one domain's batches, weighted by their tokens; none when interrupted. The ranks take turns; in the last
+// round those without a batch repeat the last one, without weight, since experts may be needed by the others.
 std::optional<double> domain_loss(Transformer& model, const std::vector<TokenBatch>& batches, torch::Device device,
-                                  const std::function<bool()>& interrupted) {
+                                  World& world, const std::function<bool(int)>& interrupted) {
   double sum = 0;
-  int64_t sequences = 0;
-  for (const TokenBatch& batch : batches) {
-    if (interrupted && interrupted()) return std::nullopt;
+  double sequences = 0;
+  const auto ranks = static_cast<size_t>(world.size());
+  for (size_t first = 0; first < batches.size(); first += ranks) {
+    const size_t index = first + static_cast<size_t>(world.rank());
+    const TokenBatch& batch = batches[std::min(index, batches.size() - 1)];
     const BatchTensors tensors = to_tensors(batch, device);
     const ModelOutput output = model->forward(tensors.inputs);
     const auto loss = model->language_model_loss(output.hidden, tensors.targets);
-    sum += loss.item<double>() * static_cast<double>(batch.num_sequences);
-    sequences += batch.num_sequences;
+    Round own{.signal = StopSignals::number()};
+    if (index < batches.size()) {
+      own.sum = loss.item<double>() * static_cast<double>(batch.num_sequences);
+      own.sequences = static_cast<double>(batch.num_sequences);
+    }
+    const Round round = over_ranks(own, world);
+    if (interrupted && interrupted(round.signal)) return std::nullopt;
+    sum += round.sum;
+    sequences += round.sequences;
   }
-  return sum / static_cast<double>(std::max<int64_t>(1, sequences));
+  return sum / std::max(1.0, sequences);
 }
 
 OrderedJson loss_and_perplexity(double loss) { return {{"val_loss", loss}, {"perplexity", std::exp(loss)}}; }
@@ -31,7 +64,7 @@ OrderedJson loss_and_perplexity(double loss) { return {{"val_loss", loss}, {"per
 }  // namespace
 
 std::optional<Evaluation> evaluate(Transformer& model, const Dataset& dataset, const Config& config,
-                                   torch::Device device, const std::function<bool()>& interrupted) {
+                                   torch::Device device, World& world, const std::function<bool(int)>& interrupted) {
   const torch::NoGradGuard no_grad;
   model->eval();
   Evaluation evaluation;
@@ -40,7 +73,7 @@ std::optional<Evaluation> evaluate(Transformer& model, const Dataset& dataset, c
     const Domain& domain = dataset.domains[d];
     const auto batches = validation_batches(dataset, static_cast<int64_t>(d), config.training.micro_batch_size,
                                             config.eval.batches, config.training.seq_length);
-    const std::optional<double> loss = domain_loss(model, batches, device, interrupted);
+    const std::optional<double> loss = domain_loss(model, batches, device, world, interrupted);
     if (!loss) return std::nullopt;
     evaluation.domains[domain.name] = *loss;
     evaluation.val_loss += domain.weight * *loss;
