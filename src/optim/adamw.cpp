@@ -14,6 +14,8 @@ std::vector<bool> decayed_of(const NamedTensors& parameters) {
 
 }  // namespace
 
+std::array<std::string, 2> moment_names(const std::string& name) { return {name + ".exp_avg", name + ".exp_avg_sq"}; }
+
 bool is_decayed(const std::string& name, const Tensor& parameter) {
   return parameter.dim() >= 2 && !name.ends_with("_bias");
 }
@@ -88,8 +90,9 @@ std::string AdamW::first_bad_gradient() const {
 NamedTensors AdamW::state() const {
   NamedTensors state;
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    state.emplace_back(parameters_[i].first + ".exp_avg", exp_avg_[i]);
-    state.emplace_back(parameters_[i].first + ".exp_avg_sq", exp_avg_sq_[i]);
+    const auto [first, second] = moment_names(parameters_[i].first);
+    state.emplace_back(first, exp_avg_[i]);
+    state.emplace_back(second, exp_avg_sq_[i]);
   }
   return state;
 }

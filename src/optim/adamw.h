@@ -3,6 +3,7 @@
 
 #include <torch/torch.h>
 
+#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,9 @@ bool is_decayed(const std::string& name, const torch::Tensor& parameter);
 
 // The L2 norm over all elements of all tensors, a scalar; zero of none.
 torch::Tensor joint_norm(const std::vector<torch::Tensor>& tensors);
+
+// What a parameter's two moments are called in state(): "<name>.exp_avg", "<name>.exp_avg_sq".
+std::array<std::string, 2> moment_names(const std::string& name);
 
 class AdamW {
  public:
@@ -39,7 +43,7 @@ class AdamW {
   int64_t steps() const { return steps_; }
   const NamedTensors& parameters() const { return parameters_; }
 
-  // "<parameter>.exp_avg" and "<parameter>.exp_avg_sq" by name, the tensors themselves (no copy).
+  // The moments by name, two a parameter, the tensors themselves (no copy).
   NamedTensors state() const;
   void set_steps(int64_t steps) { steps_ = steps; }
 

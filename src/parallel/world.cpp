@@ -50,7 +50,13 @@ World::World(Launch launch) : launch_(std::move(launch)) {
 }
 
 World::~World() {
-  if (!stores_) return;
+  // First the connections: ranks that wait for this one fail now, while they can still ask the store why.
+  for (std::unique_ptr<Group>* group : {&all_, &experts_, &replicas_, &control_, &saving_}) group->reset();
+  leave();
+}
+
+void World::leave() noexcept {
+  if (!stores_ || !stores_->roll_call) return;
   try {
     stores_->roll_call->set(key("left", rank()), std::string("1"));
     if (first() && !launch_.agent_store) missing_after(*stores_->roll_call, "left", size(), kRollCall);
@@ -122,7 +128,7 @@ void World::make_groups(const ParallelConfig& config, torch::Device device, mill
 }
 
 void World::announce_failure(const std::string& reason) noexcept {
-  if (!stores_) return;
+  if (!stores_ || !stores_->roll_call) return;
   try {
     stores_->roll_call->set(key("failure", rank()), reason);
     stores_->roll_call->set(key("answer", rank()), std::string("1"));

@@ -44,6 +44,9 @@ class World {
 
   // Tells the other ranks why this one stops; they name it when their collectives fail. Never throws.
   void announce_failure(const std::string& reason) noexcept;
+  // Says goodbye; where this rank serves the store, gives the others a few seconds to do the same. The destructor does
+  // it after the groups have been closed.
+  void leave() noexcept;
 
  private:
   explicit World(Launch launch);

@@ -197,15 +197,25 @@ void Trainer::save() {
   state_.steps_since_used = steps_since_used();
   const Checkpoint checkpoint =
       make_checkpoint(state_, step_.optimizer().steps(), config_, *dataset_.tokenizer, dataset_.fingerprint);
-  const CheckpointShare share = owned_share(model_, step_, *world_);
-  const fs::path path =
-      save_checkpoint_share(folder_ / "checkpoints", checkpoint, share, config_.checkpoint.keep_last, world_->saving());
+  CheckpointShare share = owned_share(model_, step_, *world_);
   saved_step_ = state_.step;
-  log_info(formatted("step %ld: saved %s", state_.step, path.c_str()));
+  const fs::path folder = folder_ / "checkpoints";
+  const int64_t keep_last = config_.checkpoint.keep_last;
+  if (config_.checkpoint.background) {
+    report_saved(background_.wait());
+    background_.start(folder, checkpoint, std::move(share), keep_last, world_->saving());
+  } else {
+    report_saved(save_checkpoint_share(folder, checkpoint, share, keep_last, world_->saving()).string());
+  }
+}
+
+void Trainer::report_saved(const std::string& path) const {
+  if (!path.empty()) log_info("saved " + path);
 }
 
 TrainOutcome Trainer::stop(RunLog* log) {
   save();
+  report_saved(background_.wait());
   if (log != nullptr) log->event("stopped", state_.step);
   const int signal = world_->size() > 1 ? signal_ : StopSignals::number();
   log_warning(formatted("%s received: saved step %ld and stopped; go on with: switchyard train --resume %s",
@@ -226,6 +236,7 @@ TrainOutcome Trainer::run() {
   while (state_.step < config_.training.max_steps) {
     if (told_to_stop()) return stop(log);
     train_one_step(log);
+    report_saved(background_.finished());
     if (told_to_stop()) {
       state_.evaluation_due = due(config_.eval.interval);
       return stop(log);
@@ -233,6 +244,7 @@ TrainOutcome Trainer::run() {
     if (due(config_.eval.interval) && !evaluate_now(log)) return stop(log);
     if (due(config_.checkpoint.interval)) save();
   }
+  report_saved(background_.wait());
   if (log != nullptr) log->event("end", state_.step);
   return TrainOutcome::kFinished;
 }

@@ -7,6 +7,7 @@
 #include "checkpoint/checkpoint.h"
 #include "data/batches.h"
 #include "data/dataset.h"
+#include "train/background_save.h"
 #include "train/run_log.h"
 #include "train/run_state.h"
 #include "train/setup.h"
@@ -80,6 +81,7 @@ class Trainer {
   void finish_step(RunLog* log, const StepLosses& losses, double lr);
   bool evaluate_now(RunLog* log);
   void save();
+  void report_saved(const std::string& path) const;
   TrainOutcome stop(RunLog* log);
   // Whether this rank got a signal; with several, whether any had one when they last spoke.
   bool told_to_stop() const { return world_->size() > 1 ? signal_ != 0 : StopSignals::received(); }
@@ -99,6 +101,7 @@ class Trainer {
   RunState state_;
   std::filesystem::path folder_;
   int64_t saved_step_ = -1;
+  BackgroundSave background_;
   int signal_ = 0;  // that any rank got, as of the last step or evaluation
   Speedometer speed_;
   double speed_now_ = std::numeric_limits<double>::quiet_NaN();

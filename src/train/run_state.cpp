@@ -154,10 +154,20 @@ std::vector<TensorPiece> optimizer_pieces(TrainingStep& step, World& world) {
   const GradientBuckets& buckets = step.buckets();
   const NamedTensors state = step.optimizer().state();  // two a parameter
   std::vector<TensorPiece> pieces;
+  std::vector<bool> here(buckets.parameters().size(), false);
   for (size_t i = 0; i < state.size(); ++i) {
     const OwnedPart& part = buckets.parts()[i / 2];
     const auto& [parameter, whole] = buckets.parameters()[part.parameter];
     pieces.push_back(placed(state[i].first, parameter, state[i].second, whole.sizes(), part.begin, world));
+    here[part.parameter] = true;
+  }
+  for (size_t i = 0; i < here.size(); ++i) {
+    if (here[i]) continue;
+    // All of it is on other ranks.
+    const auto& [parameter, whole] = buckets.parameters()[i];
+    for (const std::string& name : moment_names(parameter)) {
+      pieces.push_back(placed(name, parameter, torch::empty({0}, whole.options()), whole.sizes(), 0, world));
+    }
   }
   return pieces;
 }

@@ -63,6 +63,9 @@ TrainOutcome with_world(const Config& config, const std::function<TrainOutcome(c
   try {
     return train(world);
   } catch (const DistributedError&) {
+    // Closing groups would wait for collectives that cannot end; main() leaves without it.
+    new std::shared_ptr<World>(world);
+    world->leave();
     throw;
   } catch (const std::exception& error) {
     world->announce_failure(error.what());
@@ -104,30 +107,6 @@ TensorMap starting_weights(const fs::path& from, const Config& config, const Tok
 
 }  // namespace
 
-TrainOutcome train_new(const Config& requested, const fs::path& from) {
-  return with_world(requested, [&](const std::shared_ptr<World>& world) {
-    const fs::path folder = requested.run.dir;
-    on_first(world->control(), [&] {
-      if (fs::exists(folder) && (!fs::is_directory(folder) || !fs::is_empty(folder))) {
-        throw ConfigError("run.dir " + folder.string() +
-                          " exists and is not empty: choose another one, or go on with: switchyard train --resume " +
-                          folder.string());
-      }
-    });
-    Dataset dataset;
-    const Config config = open_data(requested, dataset, *world);
-    const TensorMap weights = from.empty() ? TensorMap{} : starting_weights(from, config, *dataset.tokenizer);
-    on_first(world->control(), [&] {
-      fs::create_directories(folder);
-      replace_file(folder / kConfigFile, dump_config(config));
-    });
-    log_into(folder, *world);
-    Trainer trainer(config, std::move(dataset), nullptr, {}, world);
-    if (!from.empty()) trainer.start_with(weights, from.string());
-    return trainer.run();
-  });
-}
-
 namespace {
 
 TrainOutcome start_over(const Config& requested, const std::shared_ptr<World>& world) {
@@ -166,7 +145,43 @@ TrainOutcome go_on(const Config& requested, const fs::path& path, const ResumeOp
   return Trainer(config, std::move(dataset), &checkpoint, options, world).run();
 }
 
+TrainOutcome resume(const Config& requested, const ResumeOptions& options, const std::shared_ptr<World>& world) {
+  const fs::path folder = requested.run.dir;
+  log_into(folder, *world);
+  // The first rank looks, so that all resume from the same one.
+  std::string found;
+  on_first(world->control(), [&] { found = find_latest_checkpoint(folder / "checkpoints").value_or("").string(); });
+  const fs::path path = gather_texts(world->control(), found)[0];
+  return path.empty() ? start_over(requested, world) : go_on(requested, path, options, world);
+}
+
 }  // namespace
+
+TrainOutcome train_new(const Config& requested, const fs::path& from) {
+  return with_world(requested, [&](const std::shared_ptr<World>& world) {
+    const fs::path folder = requested.run.dir;
+    // The launcher has started the same command again after a failure.
+    if (world->launch().restarts > 0 && fs::exists(folder / kConfigFile)) return resume(requested, {}, world);
+    on_first(world->control(), [&] {
+      if (fs::exists(folder) && (!fs::is_directory(folder) || !fs::is_empty(folder))) {
+        throw ConfigError("run.dir " + folder.string() +
+                          " exists and is not empty: choose another one, or go on with: switchyard train --resume " +
+                          folder.string());
+      }
+    });
+    Dataset dataset;
+    const Config config = open_data(requested, dataset, *world);
+    const TensorMap weights = from.empty() ? TensorMap{} : starting_weights(from, config, *dataset.tokenizer);
+    on_first(world->control(), [&] {
+      fs::create_directories(folder);
+      replace_file(folder / kConfigFile, dump_config(config));
+    });
+    log_into(folder, *world);
+    Trainer trainer(config, std::move(dataset), nullptr, {}, world);
+    if (!from.empty()) trainer.start_with(weights, from.string());
+    return trainer.run();
+  });
+}
 
 TrainOutcome train_resume(const fs::path& folder, const ResumeOptions& options) {
   if (!fs::exists(folder / kConfigFile)) {
@@ -174,14 +189,7 @@ TrainOutcome train_resume(const fs::path& folder, const ResumeOptions& options) 
   }
   Config requested = load_config(folder / kConfigFile, options.overrides);
   requested.run.dir = folder.string();
-  return with_world(requested, [&](const std::shared_ptr<World>& world) {
-    log_into(folder, *world);
-    // The first rank looks, so that all resume from the same one.
-    std::string found;
-    on_first(world->control(), [&] { found = find_latest_checkpoint(folder / "checkpoints").value_or("").string(); });
-    const fs::path path = gather_texts(world->control(), found)[0];
-    return path.empty() ? start_over(requested, world) : go_on(requested, path, options, world);
-  });
+  return with_world(requested, [&](const std::shared_ptr<World>& world) { return resume(requested, options, world); });
 }
 
 }  // namespace switchyard
