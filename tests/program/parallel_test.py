@@ -104,7 +104,7 @@ class Ranks(ProgramTest):
 
 class Layouts(Ranks):
     def test_the_same_run_on_any_layout_and_resumed_on_others(self):
-        precise = ("training.precision=fp64", "optimizer.lr=1e-3", TIMEOUT)
+        precise = ("training.precision=fp64", "optimizer.lr=1e-3", "schedule.type=constant", TIMEOUT)
         self.train("one", *precise)
         self.run_ranks(2, "train", "config.yaml", "run.dir=two", "training.max_steps=4", *precise)
         sharded = "parallel.distributed_optimizer=true"
