@@ -204,7 +204,7 @@ class Faults(Ranks):
                 expect = [1, 1]
                 expect[victim] = -signal.SIGKILL
                 texts = self.finish_all(processes, expect)
-                self.assertRegex(texts[1 - victim], rf"rank {victim}( gave no answer|, which holds the store, is gone)")
+                self.assertRegex(texts[1 - victim], rf"rank {victim}( gave no answer|, which holds the store, is gone or out of reach)")
                 self.assert_whole_checkpoint()
 
     def test_a_stopped_rank_is_named_after_the_time_out(self):
@@ -296,6 +296,67 @@ class Faults(Ranks):
         self.assertIn(lost.name, done.stderr)
         texts = self.run_ranks(2, "train", "--resume", "run", "training.max_steps=14")
         self.assertIn("skipping the partial checkpoint", (self.folder / "run/log.txt").read_text(), texts)
+
+
+class Network(Ranks):
+    """Two ranks on two machines, as far as the kernel can play them: network namespaces with a cable between them."""
+
+    def setUp(self):
+        super().setUp()
+        self.names = [f"sw-{os.getpid()}-{side}" for side in "ab"]
+        if shutil.which("ip") is None:
+            self.skipTest("no ip (iproute2)")
+        for name in self.names:
+            done = subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True, text=True)
+            if done.returncode != 0:
+                self.skipTest(f"no network namespaces here: {done.stderr.strip()}")
+            self.addCleanup(subprocess.run, ["ip", "netns", "del", name], check=False)
+        a, b = self.names
+        self.ip("link", "add", "cable", "netns", a, "type", "veth", "peer", "name", "cable", "netns", b)
+        for name, address in zip(self.names, ("10.213.0.1", "10.213.0.2"), strict=True):
+            self.ip("-n", name, "addr", "add", f"{address}/24", "dev", "cable")
+            self.ip("-n", name, "link", "set", "cable", "up")
+            self.ip("-n", name, "link", "set", "lo", "up")
+
+    def ip(self, *arguments):
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+    def cable(self, state):
+        self.ip("-n", self.names[1], "link", "set", "cable", state)
+
+    def start(self, timeout, steps):
+        processes = []
+        for rank, name in enumerate(self.names):
+            environment = self.environment(rank, 2, 29555, MASTER_ADDR="10.213.0.1", LOCAL_RANK="0", LOCAL_WORLD_SIZE="1")
+            process = subprocess.Popen(
+                ["ip", "netns", "exec", name, BINARY, "train", "config.yaml", "run.dir=run", f"parallel.timeout={timeout}",
+                 "parallel.expert_parallel_size=2", f"training.max_steps={steps}"],
+                cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            self.addCleanup(process.stderr.close)
+            self.addCleanup(process.wait)
+            self.addCleanup(process.kill)
+            processes.append(process)
+        return processes
+
+    def test_a_cut_cable_ends_both(self):
+        processes = self.start(timeout=4, steps=100000)
+        self.wait_for_step("run", 5)
+        self.cable("down")
+        texts = self.finish_all(processes, 1)
+        self.assertRegex(texts[0], "the collective .* failed; rank 1 gave no answer")
+        self.assertRegex(texts[1], "the collective .* failed; .*rank 0")
+        self.assertTrue(self.checkpoints("run"))
+
+    def test_a_cable_that_comes_back_in_time_ends_nothing(self):
+        processes = self.start(timeout=60, steps=300)
+        self.wait_for_step("run", 5)
+        self.cable("down")
+        time.sleep(1)
+        self.cable("up")
+        self.finish_all(processes)
+        self.assertEqual(self.lines("run")[-1]["event"], "end")
 
 
 if __name__ == "__main__":
