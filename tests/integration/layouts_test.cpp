@@ -40,10 +40,9 @@ const std::vector<Case>& cases() {
       {"top_k_micro_batch", {"moe.aux_loss_scope=micro_batch", "moe.aux_loss_choices=first"}},
       {"top_k_sequence", {"moe.aux_loss_scope=sequence", "moe.aux_loss_probabilities=chosen"}},
       {"top_k_capacity", {"moe.capacity_factor=1.0", "moe.aux_loss_layers=mean"}},
-      // A router of zeros that no gradient reaches: every token on the first expert, none on the other ranks.
-      {"top_k_one_expert",
-       {"moe.router.init_scale=0", "moe.router.softmax=after", "moe.top_k=1", "moe.aux_loss_coeff=0",
-        "moe.z_loss_coeff=0"}},
+      // A router of zeros: at first every token goes to the first two experts, and no other rank has any.
+      {"top_k_one_rank",
+       {"moe.router.init_scale=0", "moe.router.softmax=after", "moe.aux_loss_coeff=0", "moe.z_loss_coeff=0"}},
       {"sigmoid_bias", {"moe.router.score=sigmoid", "moe.router.expert_bias=true", "moe.router.bias_rate=0.01"}},
       {"groups", {"moe.router.num_groups=4", "moe.router.top_groups=2"}},
       {"second_expert", {"moe.router.second_expert=random", "moe.capacity_factor=1.25"}},
