@@ -73,7 +73,7 @@ def compare(arguments: argparse.Namespace) -> str:
     """Runs everything and renders the answer."""
     variants = {"dense": comparison.Variant(arguments.dense), "moe": comparison.Variant(arguments.moe)}
     active = {
-        name: runs.inspect(arguments.binary, variant.config, arguments.overrides)["active_parameters"]
+        name: runs.ask(arguments.binary, "inspect", variant.config, arguments.overrides)["active_parameters"]
         for name, variant in variants.items()
     }
     results = comparison.run_variants(arguments, variants)

@@ -38,14 +38,20 @@ def add_arguments(parser: argparse.ArgumentParser, seeds: Sequence[int]) -> None
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="set in every run")
 
 
-def run_variants(arguments: argparse.Namespace, variants: Mapping[str, Variant]) -> Results:
-    """Runs (or finds finished) every variant with every seed, in OUT/VARIANT-seed-N, and reads their metrics."""
+def jobs_of(arguments: argparse.Namespace, variants: Mapping[str, Variant]) -> dict[tuple[str, int], runs.Job]:
+    """The run of every variant with every seed, in OUT/VARIANT-seed-N; all variants of one seed, then of the next."""
     jobs = {}
     for seed in arguments.seeds:
         for name, variant in variants.items():
             changes = (f"run.seed={seed}", f"training.max_steps={arguments.steps}", *variant.overrides)
             folder = arguments.out / f"{name}-seed-{seed}"
             jobs[name, seed] = runs.Job(arguments.binary, variant.config, folder, (*changes, *arguments.overrides))
+    return jobs
+
+
+def run_variants(arguments: argparse.Namespace, variants: Mapping[str, Variant]) -> Results:
+    """Runs (or finds finished) all of them and reads their metrics."""
+    jobs = jobs_of(arguments, variants)
     runs.run_all(list(jobs.values()), arguments.steps, arguments.jobs)
     return {name: {seed: runs.read_metrics(jobs[name, seed].folder) for seed in arguments.seeds} for name in variants}
 
