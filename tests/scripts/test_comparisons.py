@@ -96,6 +96,15 @@ class Comparisons(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("**FLOP a token differ by more than 5%.**", done.stdout)
 
+    def test_importance(self) -> None:
+        done = self.run_script("compare_importance.py", "--config", "moe.yaml", "schedule.warmup_steps=3")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = self.rows(done.stdout)
+        self.assertIn(["0", "0", "7.50", "3.00", "0.50", "1.25", "39.8", "3.01", "17.80"], rows)
+        self.assertIn(["0.01", "0", "7.50", "0.50", "0.50", "1.25", "-", "-", "-"], rows)
+        calls = (self.folder / "calls.txt").read_text()
+        self.assertIn("moe.router.importance_coeff=0.1 moe.router.load_coeff=0.1 schedule.warmup_steps=3", calls)
+
     def test_routers_without_a_finished_run_is_an_error(self) -> None:
         done = self.compare_routers("--finished")
         self.assertEqual(done.returncode, 1)
