@@ -101,7 +101,7 @@ StepLosses TrainingStep::gradients(int64_t step, int64_t micro_batches, const Mi
     seed_forward_pass(config_.run.seed, step, i);
     const BatchTensors batch = source(i);
     const ModelOutput output = model_->forward(batch.inputs);
-    const Tensor lm = model_->language_model_loss(output.hidden, batch.targets);
+    const Tensor lm = model_->language_model_loss(output, batch.targets);
     Tensor total = lm;
     std::vector<Tensor> parts = {lm.detach()};
     auxiliary.clear();
