@@ -87,7 +87,7 @@ def main() -> int:
     parser.add_argument("--moe", type=Path, required=True, help="configuration with one")
     comparison.add_arguments(parser, seeds=(1, 2, 3))
     arguments = parser.parse_intermixed_args()
-    return comparison.report(lambda: compare(arguments))
+    return comparison.report(lambda: compare(arguments), arguments.write)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 
 Presets of one seed run before those of the next, so that a part of the runs is a comparison too. Finished runs in --out
 are used as they are, interrupted ones are resumed. Warm-up is shortened (stretched) with --steps, as the presets have
-it. --out also gets routers.md, routers.csv (one line a run) and, with --plot, routers.png.
+it. --out also gets routers.csv, one line a run.
 """
 
 from __future__ import annotations
@@ -195,13 +195,11 @@ def compare(arguments: argparse.Namespace) -> str:
     parts = [fairness(groups), loss_table(groups, names, read_speeds(arguments.out / "bench.json"))]
     if routed:
         parts.append(routing_table(routed, arguments.last))
-    text = "\n\n".join(parts + notes)
     write_csv(arguments.out / "routers.csv", rows)
-    (arguments.out / "routers.md").write_text(text + "\n", encoding="utf-8")
-    if arguments.plot:
+    if arguments.plot is not None:
         plot = [sys.executable, str(REPOSITORY / "scripts/plot.py"), "comparison", str(arguments.out / "routers.csv")]
-        subprocess.run([*plot, "--out", str(arguments.out / "routers.png")], check=True)
-    return text
+        subprocess.run([*plot, "--out", str(arguments.plot)], check=True)
+    return "\n\n".join(parts + notes)
 
 
 def main() -> int:
@@ -212,10 +210,10 @@ def main() -> int:
     parser.add_argument("--last", type=int, default=5, help="routing events at the end that are averaged")
     parser.add_argument("--finished", action="store_true", help="run nothing, tabulate what is finished")
     parser.add_argument("--bench", type=int, default=0, metavar="TURNS", help="measure tokens/s of each that often")
-    parser.add_argument("--plot", action="store_true", help="also draw OUT/routers.png (installs matplotlib)")
+    parser.add_argument("--plot", type=Path, metavar="PICTURE", help="also draw a .png or .svg (installs matplotlib)")
     comparison.add_arguments(parser, seeds=(1, 2, 3))
     arguments = parser.parse_intermixed_args()
-    return comparison.report(lambda: compare(arguments))
+    return comparison.report(lambda: compare(arguments), arguments.write)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Callable
 
 from lib import runs
+from lib.tables import put_on_page
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser, seeds: Sequence[int]) -> None
     parser.add_argument("--steps", type=int, required=True, help="training.max_steps of every run")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs; finished ones are not run again")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="also put the answer on a page, as docs/comparison.md")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="set in every run")
 
 
@@ -56,11 +58,14 @@ def run_variants(arguments: argparse.Namespace, variants: Mapping[str, Variant])
     return {name: {seed: runs.read_metrics(jobs[name, seed].folder) for seed in arguments.seeds} for name in variants}
 
 
-def report(action: Callable[[], str]) -> int:
-    """Prints what `action` returns; an expected error becomes a message and exit code 1."""
+def report(action: Callable[[], str], page: Path | None) -> int:
+    """Prints what `action` returns and puts it on the page; an expected error becomes a message and exit code 1."""
     try:
-        print(action())
-    except (runs.RunError, OSError) as error:
+        answer = action()
+        print(answer)
+        if page is not None:
+            put_on_page(page, f"scripts/{Path(sys.argv[0]).name}", answer)
+    except (runs.RunError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

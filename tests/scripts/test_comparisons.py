@@ -96,6 +96,19 @@ class Comparisons(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("**FLOP a token differ by more than 5%.**", done.stdout)
 
+    def test_the_answer_on_a_page(self) -> None:
+        page = self.folder / "page.md"
+        page.write_text("before\n<!-- made by scripts/compare_routers.py -->\nold\n<!-- end -->\nafter <!-- end -->\n")
+        done = self.compare_routers("--seeds", "1", "--write", str(page))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        expected = f"before\n<!-- made by scripts/compare_routers.py -->\n{done.stdout}<!-- end -->\nafter <!-- end -->\n"
+        self.assertEqual(page.read_text(), expected)
+        page.write_text("no such place\n")
+        done = self.compare_routers("--seeds", "1", "--write", str(page))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("has no place that says <!-- made by scripts/compare_routers.py -->", done.stderr)
+        self.assertEqual(page.read_text(), "no such place\n")
+
     def test_importance(self) -> None:
         done = self.run_script("compare_importance.py", "--config", "moe.yaml", "schedule.warmup_steps=3")
         self.assertEqual(done.returncode, 0, done.stderr)
