@@ -71,12 +71,13 @@ with (folder / "metrics.jsonl").open("w") as out:
     for step, loss in ((steps // 2, 4 / seed / gain), (steps, 2 / seed / gain)):
         domain = "pictures" if "pictures" in values["config"] else "books"
         weight = float(values.get("moe.router.importance_coeff", 0))
-        lines = [dict(event="train", step=step, tokens=step * 100, loss=loss, importance_loss=1.25 if weight else 10.0),
+        lines = [dict(event="train", step=step, tokens=step * 100, loss=loss, importance_loss=1.25 if weight else 10.0,
+                      load_loss=1.0 + weight),
                  dict(event="eval", step=step, val_loss=loss, perplexity=7.5,
                       domains={{domain: dict(val_loss=loss + 1, perplexity=8.5)}})]
         if gain == 2:
             lines += [dict(event="routing", step=step, layer=layer, load=[0.5, 0.5], max_violation=3.0 if off else 0.25,
-                           load_cv=0.5, entropy=0.5 if off else 1.0, dropped_fraction=layer / 4, experts_per_token=2.0,
+                           entropy=0.5 if off else 1.0, dropped_fraction=layer / 4, experts_per_token=2.0,
                            dead_experts=layer) for layer in (0, 1)]
         out.writelines(json.dumps(line) + "\\n" for line in lines)
 '''

@@ -113,8 +113,8 @@ class Comparisons(unittest.TestCase):
         done = self.run_script("compare_importance.py", "--config", "moe.yaml", "schedule.warmup_steps=3")
         self.assertEqual(done.returncode, 0, done.stderr)
         rows = self.rows(done.stdout)
-        self.assertIn(["0", "0", "7.50", "3.00", "0.50", "1.25", "39.8", "3.01", "17.80"], rows)
-        self.assertIn(["0.01", "0", "7.50", "0.50", "0.50", "1.25", "-", "-", "-"], rows)
+        self.assertIn(["0", "0", "7.50", "3.00", "0.00", "1.25", "39.8", "3.04", "3.01", "17.80"], rows)
+        self.assertIn(["0.01", "0", "7.50", "0.50", "0.10", "1.25", "-", "-", "-", "-"], rows)
         calls = (self.folder / "calls.txt").read_text()
         self.assertIn("moe.router.importance_coeff=0.1 moe.router.load_coeff=0.1 schedule.warmup_steps=3", calls)
 
