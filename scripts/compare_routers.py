@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Trains the -tiny presets on equally many tokens, at equal FLOP a token, and tabulates losses and routing, as Markdown.
+"""Trains the -tiny presets on equally many tokens, at equal FLOP a token; tabulates losses and routing, as Markdown.
 
-  scripts/compare_routers.py --steps 1500 --out runs/routers [key=value ...]       trains what is not there, then tabulates
-  scripts/compare_routers.py --steps 1500 --out runs/routers --finished            tabulates the runs that are finished
-  scripts/compare_routers.py --steps 1500 --out runs/routers --finished --bench 3  measures tokens/s first, in 3 turns
+  scripts/compare_routers.py --steps 1500 --out runs/routers [key=value ...]       trains what is not there, tabulates
+  scripts/compare_routers.py --steps 1500 --out runs/routers --finished            tabulates the finished runs
+  scripts/compare_routers.py --steps 1500 --out runs/routers --finished --bench 3  measures tokens/s before, in 3 turns
 
 Presets of one seed run before those of the next, so that a part of the runs is a comparison too. Finished runs in --out
 are used as they are, interrupted ones are resumed. Warm-up is shortened (stretched) with --steps, as the presets have

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser, seeds: Sequence[int]) -> None
     parser.add_argument("--steps", type=int, required=True, help="training.max_steps of every run")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs; finished ones are not run again")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="also put the answer on a page, as docs/comparison.md")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="also put the answer on a Markdown page")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="set in every run")
 
 

@@ -1,4 +1,4 @@
-"""Every routing scheme through the whole program, a few steps each: train, evaluate, generate where that is possible."""
+"""Every routing scheme through the whole program, a few steps each: train, evaluate, generate where it is causal."""
 
 import json
 import math

@@ -101,8 +101,8 @@ class Comparisons(unittest.TestCase):
         page.write_text("before\n<!-- made by scripts/compare_routers.py -->\nold\n<!-- end -->\nafter <!-- end -->\n")
         done = self.compare_routers("--seeds", "1", "--write", str(page))
         self.assertEqual(done.returncode, 0, done.stderr)
-        expected = f"before\n<!-- made by scripts/compare_routers.py -->\n{done.stdout}<!-- end -->\nafter <!-- end -->\n"
-        self.assertEqual(page.read_text(), expected)
+        made = f"<!-- made by scripts/compare_routers.py -->\n{done.stdout}<!-- end -->"
+        self.assertEqual(page.read_text(), f"before\n{made}\nafter <!-- end -->\n")
         page.write_text("no such place\n")
         done = self.compare_routers("--seeds", "1", "--write", str(page))
         self.assertEqual(done.returncode, 1)
