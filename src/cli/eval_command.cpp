@@ -36,7 +36,8 @@ int run_eval(const EvalOptions& options) {
   if (dataset.tokenizer->serialize() != loaded.tokenizer->serialize()) {
     throw DataError("data.sources now give another tokenizer than the checkpoint's: its losses could not be compared");
   }
-  const Evaluation evaluation = evaluate(loaded.model, dataset, loaded.config, choose_device(loaded.config)).value();
+  const Evaluation evaluation = 
+      evaluate(loaded.model, dataset, loaded.config, choose_device(loaded.config), *World::alone()).value();
   if (options.json) {
     OrderedJson json = evaluation_json(evaluation);
     json["step"] = loaded.step;

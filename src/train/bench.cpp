@@ -65,8 +65,7 @@ OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
   torch::manual_seed(static_cast<uint64_t>(config.run.seed));
   const double gemm = gemm_rate(compute_type(config), device);
   Transformer model = build_model(config, device);
-  AdamW optimizer(named_parameters_of(model), config.optimizer);
-  TrainingStep step(model, optimizer, config);
+  TrainingStep step(model, config);
   const MicroBatchSource source = random_tokens(config, device);
   const int64_t micro_batches = *config.training.global_batch_size / config.training.micro_batch_size;
   std::vector<double> times;

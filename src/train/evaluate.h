@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "data/dataset.h"
 #include "model/transformer.h"
+#include "parallel/world.h"
 
 namespace switchyard {
 
@@ -27,9 +28,12 @@ struct Evaluation {
 };
 
 // Runs the model in evaluation mode (no dropout, jitter or noise) over eval.batches fixed validation batches per
-// domain. `interrupted` is asked between batches; when it says yes the result is std::nullopt.
+// domain, which the ranks share. After each round of batches `interrupted` gets the signal that any rank has received
+// (StopSignals::number()); when it says yes the result is std::nullopt. Collectives: those of the model, an all-gather
+// a round, and an all-reduce for each modality where there are several.
 std::optional<Evaluation> evaluate(Transformer& model, const Dataset& dataset, const Config& config,
-                                   torch::Device device, const std::function<bool()>& interrupted = {});
+                                   torch::Device device, World& world,
+                                   const std::function<bool(int)>& interrupted = {});
 
 // One warning where the routing of a token depends on later ones, so that losses come out too low.
 void warn_if_not_causal(const Config& config);

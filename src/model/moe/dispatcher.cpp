@@ -1,14 +1,13 @@
 #include "model/moe/dispatcher.h"
 
-#include "ops/permutation.h"
-
 namespace switchyard {
 
 using torch::Tensor;
 
 Tensor Dispatcher::run(const Tensor& x, const RouterOutput& routing, const ExpertFunction& experts,
                        const Meanwhile& meanwhile) {
-  const ExpertOrder order = order_by_expert(routing.expert_ids, routing.logits.size(1), routing.dispatched());
+  const ExpertOrder order =
+      order_by_expert(routing.expert_ids, routing.logits.size(1), routing.dispatched(), row_count());
   const Tensor rows = compute(permute_tokens(x, order), order.offsets, experts, meanwhile);
   return combine_tokens(rows, routing.weights, order);
 }

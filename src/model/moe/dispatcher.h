@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "model/moe/router.h"
+#include "ops/permutation.h"
 
 namespace switchyard {
 
@@ -31,6 +32,10 @@ class Dispatcher {
   // x, the weights and whatever `experts` uses. The order of the sum is fixed: choice 0 first.
   torch::Tensor run(const torch::Tensor& x, const RouterOutput& routing, const ExpertFunction& experts,
                     const Meanwhile& meanwhile = {});
+
+ protected:
+  // What `run` gives to compute(): rows that travel need no rounding up.
+  virtual RowCount row_count() const { return RowCount::kAligned; }
 };
 
 // Every expert on this process. Collectives: none.
