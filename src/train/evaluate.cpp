@@ -1,10 +1,12 @@
 #include "train/evaluate.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/errors.h"
 #include "base/logging.h"
 #include "config/router_keys.h"
+#include "losses/load_balancing.h"
 #include "train/setup.h"
 #include "train/signals.h"
 
@@ -33,10 +35,30 @@ Round over_ranks(const Round& own, World& world) {
   return total;
 }
 
-// Mean loss of one domain's batches, weighted by their tokens; none when interrupted. The ranks take turns; in the last
-// round those without a batch repeat the last one, without weight, since experts may be needed by the others.
+// Assignments of one modality's tokens.
+struct ModalityCounts {
+  std::vector<int64_t> layers;  // which block each row belongs to
+  torch::Tensor per_expert;     // [layers, E] float64, before drops
+};
+
+// `counted`: whether these tokens are part of the sum; the rows are there in any case.
+void add_counts(ModalityCounts& total, const std::vector<RouterOutput>& routers, bool counted) {
+  if (routers.empty()) return;
+  std::vector<torch::Tensor> counts;
+  total.layers.clear();
+  for (const RouterOutput& router : routers) {
+    total.layers.push_back(router.layer);
+    counts.push_back(tokens_per_expert(router).to(torch::kFloat64));
+  }
+  const torch::Tensor own = torch::stack(counts) * (counted ? 1.0 : 0.0);
+  total.per_expert = total.per_expert.defined() ? total.per_expert + own : own;
+}
+
+// Mean loss of one domain's batches, weighted by their tokens; none when interrupted. Adds their routing to `counts`
+// unless that is null. The ranks take turns; in the last round those without a batch repeat the last one, without
+// weight, since experts may be needed by the others.
 std::optional<double> domain_loss(Transformer& model, const std::vector<TokenBatch>& batches, torch::Device device,
-                                  World& world, const std::function<bool(int)>& interrupted) {
+                                  World& world, const std::function<bool(int)>& interrupted, ModalityCounts* counts) {
   double sum = 0;
   double sequences = 0;
   const auto ranks = static_cast<size_t>(world.size());
@@ -45,7 +67,8 @@ std::optional<double> domain_loss(Transformer& model, const std::vector<TokenBat
     const TokenBatch& batch = batches[std::min(index, batches.size() - 1)];
     const BatchTensors tensors = to_tensors(batch, device);
     const ModelOutput output = model->forward(tensors.inputs);
-    const auto loss = model->language_model_loss(output.hidden, tensors.targets);
+    const auto loss = model->language_model_loss(output, tensors.targets);
+    if (counts != nullptr) add_counts(*counts, output.routers, index < batches.size());
     Round own{.signal = StopSignals::number()};
     if (index < batches.size()) {
       own.sum = loss.item<double>() * static_cast<double>(batch.num_sequences);
@@ -59,6 +82,25 @@ std::optional<double> domain_loss(Transformer& model, const std::vector<TokenBat
   return sum / std::max(1.0, sequences);
 }
 
+bool has_several_modalities(const Dataset& dataset) {
+  const auto& domains = dataset.domains;
+  return std::any_of(domains.begin(), domains.end(),
+                     [&](const Domain& domain) { return domain.modality != domains[0].modality; });
+}
+
+void add_modality(const std::string& modality, const ModalityCounts& counts, World& world,
+                  std::vector<ModalityRouting>& all) {
+  if (counts.layers.empty()) return;
+  world.all().all_reduce(counts.per_expert).wait();
+  const torch::Tensor load = load_from_counts(counts.per_expert, torch::kFloat64).cpu().contiguous();
+  const int64_t experts = load.size(1);
+  const double* row = load.const_data_ptr<double>();
+  for (const int64_t layer : counts.layers) {
+    all.push_back({modality, layer, {row, row + experts}});
+    row += experts;
+  }
+}
+
 OrderedJson loss_and_perplexity(double loss) { return {{"val_loss", loss}, {"perplexity", std::exp(loss)}}; }
 
 }  // namespace
@@ -68,18 +110,22 @@ std::optional<Evaluation> evaluate(Transformer& model, const Dataset& dataset, c
   const torch::NoGradGuard no_grad;
   model->eval();
   Evaluation evaluation;
+  std::map<std::string, ModalityCounts> modalities;
+  const bool by_modality = has_several_modalities(dataset);
   double weights = 0;
   for (size_t d = 0; d < dataset.domains.size(); ++d) {
     const Domain& domain = dataset.domains[d];
     const auto batches = validation_batches(dataset, static_cast<int64_t>(d), config.training.micro_batch_size,
                                             config.eval.batches, config.training.seq_length);
-    const std::optional<double> loss = domain_loss(model, batches, device, world, interrupted);
+    ModalityCounts* counts = by_modality ? &modalities[domain.modality] : nullptr;
+    const std::optional<double> loss = domain_loss(model, batches, device, world, interrupted, counts);
     if (!loss) return std::nullopt;
     evaluation.domains[domain.name] = *loss;
     evaluation.val_loss += domain.weight * *loss;
     weights += domain.weight;
   }
   evaluation.val_loss /= weights;
+  for (const auto& [modality, counts] : modalities) add_modality(modality, counts, world, evaluation.routing);
   return evaluation;
 }
 
@@ -93,6 +139,10 @@ OrderedJson evaluation_json(const Evaluation& evaluation) {
   json["domains"] = OrderedJson::object();
   for (const auto& [name, loss] : evaluation.domains) json["domains"][name] = loss_and_perplexity(loss);
   return json;
+}
+
+OrderedJson modality_json(const ModalityRouting& routing) {
+  return {{"layer", routing.layer}, {"modality", routing.modality}, {"load", routing.load}};
 }
 
 }  // namespace switchyard

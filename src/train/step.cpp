@@ -121,7 +121,7 @@ Tensor TrainingStep::count_global_load(int64_t step, int64_t first, int64_t coun
 
 void TrainingStep::one_micro_batch(const BatchTensors& batch, double share, Tensor global_load, Sums& sums) {
   const ModelOutput output = model_->forward(batch.inputs);
-  const Tensor lm = model_->language_model_loss(output.hidden, batch.targets);
+  const Tensor lm = model_->language_model_loss(output, batch.targets);
   Tensor total = lm;
   std::vector<Tensor> parts = {lm.detach()};
   sums.auxiliary.clear();

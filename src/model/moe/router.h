@@ -44,6 +44,8 @@ struct RouterOutput {
   torch::Tensor smooth_experts;       // [T] differentiable estimate of the number of experts of a token
   torch::Tensor observed;             // [n] what Router::after_step() gets the mean of, over the step's micro-batches
   std::optional<SlotWeights> slots;   // instead of a dispatch of tokens; expert_ids then only describe
+  torch::Tensor alone;                // [E, T, D] the layer's output if each expert in turn had all the weight; of the
+                                      // last layer where its experts compete (moe.router.error)
 
   // [T, K] bool, the assignments that experts compute; undefined: all.
   const torch::Tensor& dispatched() const { return kept.defined() ? kept : chosen; }
