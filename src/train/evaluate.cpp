@@ -12,13 +12,15 @@ namespace {
 
 // Mean loss of one domain's batches, weighted by their tokens; none when interrupted.
 std::optional<double> domain_loss(Transformer& model, const std::vector<TokenBatch>& batches, torch::Device device,
-                                  const std::function<bool()>& interrupted) {
+                                  const std::function<bool()>& interrupted,
+                                  const std::function<void(const ModelOutput&)>& observe) {
   double sum = 0;
   int64_t sequences = 0;
   for (const TokenBatch& batch : batches) {
     if (interrupted && interrupted()) return std::nullopt;
     const BatchTensors tensors = to_tensors(batch, device);
     const ModelOutput output = model->forward(tensors.inputs);
+    observe(output);
     const auto loss = model->language_model_loss(output.hidden, tensors.targets);
     sum += loss.item<double>() * static_cast<double>(batch.num_sequences);
     sequences += batch.num_sequences;
@@ -31,7 +33,8 @@ OrderedJson loss_and_perplexity(double loss) { return {{"val_loss", loss}, {"per
 }  // namespace
 
 std::optional<Evaluation> evaluate(Transformer& model, const Dataset& dataset, const Config& config,
-                                   torch::Device device, const std::function<bool()>& interrupted) {
+                                   torch::Device device, const std::function<bool()>& interrupted,
+                                   const ForwardObserver& observe) {
   const torch::NoGradGuard no_grad;
   model->eval();
   Evaluation evaluation;
@@ -40,7 +43,10 @@ std::optional<Evaluation> evaluate(Transformer& model, const Dataset& dataset, c
     const Domain& domain = dataset.domains[d];
     const auto batches = validation_batches(dataset, static_cast<int64_t>(d), config.training.micro_batch_size,
                                             config.eval.batches, config.training.seq_length);
-    const std::optional<double> loss = domain_loss(model, batches, device, interrupted);
+    const auto observe_domain = [&](const ModelOutput& output) {
+      if (observe) observe(static_cast<int64_t>(d), output);
+    };
+    const std::optional<double> loss = domain_loss(model, batches, device, interrupted, observe_domain);
     if (!loss) return std::nullopt;
     evaluation.domains[domain.name] = *loss;
     evaluation.val_loss += domain.weight * *loss;

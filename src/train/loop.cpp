@@ -134,11 +134,13 @@ void Trainer::train_one_step(RunLog& log) {
 }
 
 void Trainer::finish_step(RunLog& log, const StepLosses& losses, double lr) {
-  const bool logged = state_.step == 1 || due(config_.training.log_interval);
+  const bool logged = is_logged_step(config_, state_.step);
+  std::vector<LayerRouting> layers;
   if (logged) {
     speed_now_ = speed_.read();
     log.training(state_.step, state_.tokens, losses, lr, speed_now_);
-    log.routing(state_.step, step_.routing(), steps_since_used(), config_.metrics.dead_expert_window);
+    layers = summarise_routing(step_.routing(), steps_since_used(), config_.metrics.dead_expert_window);
+    log.routing(state_.step, layers);
     log.depth(state_.step, step_.depths());
   }
   const double tokens_left = double(config_.training.max_steps - state_.step) *
@@ -150,14 +152,40 @@ void Trainer::finish_step(RunLog& log, const StepLosses& losses, double lr) {
                 .tokens_per_second = speed_now_,
                 .seconds_left = tokens_left / speed_now_},
                logged);
+  judge_routing(log, layers);
+}
+
+void Trainer::judge_routing(RunLog& log, const std::vector<LayerRouting>& layers) {
+  // While the learning rate rises, routing swings and settles again.
+  if (state_.step <= config_.schedule.warmup_steps) return;
+  bool sounded = false;
+  for (const LayerRouting& layer : layers) {
+    for (const Collapse& collapse : alarm_.judge(layer.layer, layer.statistics)) {
+      log.alarm(state_.step, collapse, advice_against(collapse, *config_.moe));
+      sounded = true;
+    }
+  }
+  if (!sounded || config_.metrics.alarm.action != AlarmAction::kStop) return;
+  state_.evaluation_due = due(config_.eval.interval);
+  save();
+  log.event("stopped", state_.step);
+  throw NumericError(
+      formatted("step %ld: saved and stopped, because the routing has collapsed (see the alarm above) and "
+                "metrics.alarm.action is stop; go on with: switchyard train --resume %s metrics.alarm.action=warn",
+                state_.step, folder_.c_str()));
 }
 
 bool Trainer::evaluate_now(RunLog& log) {
   state_.evaluation_due = true;
-  const auto evaluation = evaluate(model_, dataset_, config_, device_, StopSignals::received);
+  probe_.begin();
+  const auto evaluation = evaluate(model_, dataset_, config_, device_, StopSignals::received,
+                                   [this](int64_t domain, const ModelOutput& output) { probe_.add(domain, output); });
   if (!evaluation) return false;
   state_.evaluation_due = false;
   log.evaluation(state_.step, *evaluation);
+  std::vector<std::string> names;
+  for (const Domain& domain : dataset_.domains) names.push_back(domain.name);
+  log.probe(state_.step, probe_.finish(), names);
   std::string domains;
   for (const auto& [name, loss] : evaluation->domains) domains += formatted("  %s %.4f", name.c_str(), loss);
   log_info(formatted("step %ld: validation loss %.4f, perplexity %.2f%s", state_.step, evaluation->val_loss,

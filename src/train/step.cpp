@@ -19,6 +19,37 @@ double StepLosses::auxiliary_loss(std::string_view name) const {
   return 0;
 }
 
+bool is_logged_step(const Config& config, int64_t step) {
+  return step == 1 || step == config.training.max_steps || step % config.training.log_interval == 0;
+}
+
+namespace {
+
+void add_parts(Tensor& total, const std::vector<Tensor>& parts) {
+  total = total.defined() ? total + torch::stack(parts) : torch::stack(parts);
+}
+
+void accumulate_measures(RoutingTotals& totals, const std::vector<RouterOutput>& routers) {
+  std::vector<Tensor> squares;
+  std::vector<Tensor> sums;
+  std::vector<Tensor> outputs;
+  for (const RouterOutput& router : routers) {
+    if (!router.output_norms.defined()) return;
+    const Tensor logits = router.logits.detach();
+    const Tensor squared = logits.square();
+    squares.push_back(squared.sum(0, /*keepdim=*/false, torch::kFloat64));
+    sums.push_back(torch::stack({squared.sum(1).sqrt().sum(torch::kFloat64),
+                                 torch::logsumexp(logits, 1).square().sum(torch::kFloat64),
+                                 torch::full({}, logits.size(0), squares.back().options())}));
+    outputs.push_back(router.output_norms);
+  }
+  add_parts(totals.logit_squares, squares);
+  add_parts(totals.logit_sums, sums);
+  add_parts(totals.output_norms, outputs);
+}
+
+}  // namespace
+
 void accumulate_routing(RoutingTotals& totals, const std::vector<RouterOutput>& routers) {
   if (routers.empty()) return;
   const torch::NoGradGuard no_grad;
@@ -43,13 +74,11 @@ void accumulate_routing(RoutingTotals& totals, const std::vector<RouterOutput>& 
     torch::Tensor& sum = totals.observed[i];
     sum = sum.defined() ? sum + routers[i].observed : routers[i].observed;
   }
-  const auto add = [](Tensor& total, const std::vector<Tensor>& parts) {
-    total = total.defined() ? total + torch::stack(parts) : torch::stack(parts);
-  };
-  add(totals.tokens_per_expert, counts);
-  add(totals.probability_sums, probabilities);
-  add(totals.token_entropy_sums, entropies);
-  add(totals.dropped, dropped);
+  add_parts(totals.tokens_per_expert, counts);
+  add_parts(totals.probability_sums, probabilities);
+  add_parts(totals.token_entropy_sums, entropies);
+  add_parts(totals.dropped, dropped);
+  accumulate_measures(totals, routers);
   totals.num_tokens += routers[0].logits.size(0);
   ++totals.num_micro_batches;
 }
@@ -95,6 +124,7 @@ StepLosses TrainingStep::gradients(int64_t step, int64_t micro_batches, const Mi
       config_.moe->aux_loss_coeff > 0) {
     global_load = count_global_load(step, micro_batches, source);
   }
+  model_->set_measuring(is_logged_step(config_, step));
   Tensor sums;  // total, lm, then the auxiliary losses
   std::vector<NamedLoss> auxiliary;
   for (int64_t i = 0; i < micro_batches; ++i) {
@@ -122,6 +152,7 @@ StepLosses TrainingStep::gradients(int64_t step, int64_t micro_batches, const Mi
     const Tensor wide = torch::stack(parts).to(torch::kFloat64) * share;
     sums = sums.defined() ? sums + wide : wide;
   }
+  model_->set_measuring(false);
   norm_ = optimizer_.gradient_norm();
   const Tensor host = torch::cat({sums, norm_.detach().to(torch::kFloat64).view({1})}).cpu();
   const double* values = host.const_data_ptr<double>();

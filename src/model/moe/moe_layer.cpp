@@ -39,7 +39,7 @@ void leave_out_inactive(RouterOutput& routing, const Tensor& active) {
 
 // Every expert computes its slots, which are mixtures of a sequence's tokens. x [T, D] -> [T, D].
 Tensor MoeLayerImpl::through_slots(const Tensor& x, const SlotWeights& slots, Dispatcher& dispatcher,
-                                   const ExpertFunction& experts, const Meanwhile& meanwhile) {
+                                   const ExpertFunction& experts, const Meanwhile& meanwhile, Tensor* output_norms) {
   const int64_t sequences = slots.dispatch.size(0);
   const int64_t num_experts = config_.num_experts;
   const int64_t per_expert = slots.dispatch.size(2) / num_experts;
@@ -50,12 +50,17 @@ Tensor MoeLayerImpl::through_slots(const Tensor& x, const SlotWeights& slots, Di
                          torch::arange(1, num_experts + 1, torch::TensorOptions(torch::kInt64).device(x.device()));
   const Tensor computed =
       dispatcher.compute(rows, offsets, experts, meanwhile).view({num_experts, sequences, per_expert, -1});
+  if (output_norms != nullptr) {
+    const Tensor norms = torch::linalg_vector_norm(computed.detach(), 2, -1).to(torch::kFloat64).flatten(1);
+    *output_norms = torch::stack({norms.sum(1), torch::full_like(norms.sum(1), norms.size(1))}, 1);
+  }
   return torch::bmm(slots.combine.to(x.scalar_type()), computed.transpose(0, 1).flatten(1, 2)).view_as(x);
 }
 
 MoeLayerImpl::Output MoeLayerImpl::forward(const RouterInput& input, Dispatcher& dispatcher,
-                                           std::optional<double> capacity_factor) {
+                                           std::optional<double> capacity_factor, bool measure) {
   Output output;
+  Tensor* const norms = measure ? &output.routing.output_norms : nullptr;
   const Tensor& x = input.x;
   output.routing = router_->forward(input);
   output.routing.layer = layer_;
@@ -71,8 +76,8 @@ MoeLayerImpl::Output MoeLayerImpl::forward(const RouterInput& input, Dispatcher&
   const Meanwhile meanwhile = [&] {
     if (shared_experts_) shared = shared_experts_->forward(x);
   };
-  output.y = output.routing.slots ? through_slots(x, *output.routing.slots, dispatcher, experts, meanwhile)
-                                  : dispatcher.run(x, output.routing, experts, meanwhile);
+  output.y = output.routing.slots ? through_slots(x, *output.routing.slots, dispatcher, experts, meanwhile, norms)
+                                  : dispatcher.run(x, output.routing, experts, meanwhile, norms);
   if (shared.defined()) output.y = output.y + shared;
   if (dense_residual_) output.y = output.y + dense_residual_->forward(x);
   return output;
