@@ -21,11 +21,11 @@ struct SpecialisationCommandOptions {
 void print_table(const OrderedJson& checkpoint) {
   std::printf("%s, step %ld\n%s\n\n", checkpoint["name"].get<std::string>().c_str(), checkpoint["step"].get<long>(),
               checkpoint["verdict"].get<std::string>().c_str());
-  std::printf("%-6s %-9s %9s %11s %11s %10s %8s\n", "layer", "label", "nats", "of label", "of expert", "by chance",
+  std::printf("%-6s %-18s %9s %11s %11s %10s %8s\n", "layer", "label", "nats", "of label", "of expert", "by chance",
               "p");
   for (const OrderedJson& layer : checkpoint["layers"]) {
     for (const auto& [label, found] : layer["information"].items()) {
-      std::printf("%-6ld %-9s %9.4f %9.2f %% %9.2f %% %10.4f %8.3f\n", layer["layer"].get<long>(), label.c_str(),
+      std::printf("%-6ld %-18s %9.4f %9.2f %% %9.2f %% %10.4f %8.3f\n", layer["layer"].get<long>(), label.c_str(),
                   found["nats"].get<double>(), 100 * found["of_label"].get<double>(),
                   100 * found["of_expert"].get<double>(), found["chance"].get<double>(),
                   found["p_value"].get<double>());

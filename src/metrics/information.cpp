@@ -28,6 +28,23 @@ void shuffle(std::vector<int32_t>& labels, uint64_t seed, uint64_t round) {
   }
 }
 
+// One table of labels and choices per kind.
+std::vector<CountTable> tables_by_kind(const KindedChoices& units, const std::vector<int32_t>& labels) {
+  const CountTable empty(static_cast<size_t>(units.num_labels),
+                         std::vector<double>(static_cast<size_t>(units.num_choices), 0.0));
+  std::vector<CountTable> tables(static_cast<size_t>(units.num_kinds), empty);
+  for (size_t u = 0; u < labels.size(); ++u) {
+    for (int64_t part = units.part_begin[u]; part < units.part_begin[u + 1]; ++part) {
+      const auto p = static_cast<size_t>(part);
+      std::vector<double>& row = tables[static_cast<size_t>(units.kinds[p])][static_cast<size_t>(labels[u])];
+      for (int64_t i = units.begin[p]; i < units.begin[p + 1]; ++i) {
+        ++row[static_cast<size_t>(units.choices[static_cast<size_t>(i)])];
+      }
+    }
+  }
+  return tables;
+}
+
 }  // namespace
 
 double entropy_in_nats(std::span<const double> counts) {
@@ -70,21 +87,49 @@ CountTable count_choices_by_label(const LabelledChoices& units) {
   return counts;
 }
 
-PermutationBaseline permutation_baseline(const LabelledChoices& units, int64_t shufflings, uint64_t seed) {
-  const double observed = mutual_information(count_choices_by_label(units));
+PermutationBaseline permutation_baseline(const std::vector<int32_t>& labels, const LabelStatistic& information,
+                                         int64_t shufflings, uint64_t seed) {
+  const double observed = information(labels);
   PermutationBaseline baseline;
   int64_t reaching = 0;
-  LabelledChoices shuffled = units;
+  std::vector<int32_t> shuffled = labels;
   for (int64_t round = 0; round < shufflings; ++round) {
-    shuffle(shuffled.labels, seed, static_cast<uint64_t>(round));
-    const double information = mutual_information(count_choices_by_label(shuffled));
-    baseline.mean += information / static_cast<double>(shufflings);
-    baseline.highest = std::max(baseline.highest, information);
+    shuffle(shuffled, seed, static_cast<uint64_t>(round));
+    const double found = information(shuffled);
+    baseline.mean += found / static_cast<double>(shufflings);
+    baseline.highest = std::max(baseline.highest, found);
     // Tables that are equal but for their order differ by rounding.
-    if (information >= observed * (1 - 1e-12)) ++reaching;
+    if (found >= observed * (1 - 1e-12)) ++reaching;
   }
   baseline.p_value = (1.0 + static_cast<double>(reaching)) / (1.0 + static_cast<double>(shufflings));
   return baseline;
+}
+
+PermutationBaseline permutation_baseline(const LabelledChoices& units, int64_t shufflings, uint64_t seed) {
+  LabelledChoices shuffled = units;
+  const auto information = [&](const std::vector<int32_t>& labels) {
+    shuffled.labels = labels;
+    return mutual_information(count_choices_by_label(shuffled));
+  };
+  return permutation_baseline(units.labels, information, shufflings, seed);
+}
+
+double conditional_information(const KindedChoices& units, const std::vector<int32_t>& labels) {
+  double information = 0;
+  for (const CountTable& table : tables_by_kind(units, labels)) {
+    const std::vector<double> rows = row_sums(table);
+    information += std::accumulate(rows.begin(), rows.end(), 0.0) * mutual_information(table);
+  }
+  return units.choices.empty() ? 0.0 : information / static_cast<double>(units.choices.size());
+}
+
+double conditional_label_entropy(const KindedChoices& units, const std::vector<int32_t>& labels) {
+  double entropy = 0;
+  for (const CountTable& table : tables_by_kind(units, labels)) {
+    const std::vector<double> rows = row_sums(table);
+    entropy += std::accumulate(rows.begin(), rows.end(), 0.0) * entropy_in_nats(rows);
+  }
+  return units.choices.empty() ? 0.0 : entropy / static_cast<double>(units.choices.size());
 }
 
 }  // namespace switchyard

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -37,7 +38,27 @@ struct PermutationBaseline {
   double highest = 0;  // of all shufflings
   double p_value = 1;  // (1 + shufflings that reach the observed value) / (1 + shufflings) (Phipson and Smyth 2010)
 };
-// Deterministic in `seed`.
+// Deterministic in `seed`. `information` is what is asked of the shuffled labels (and of `labels` themselves).
+using LabelStatistic = std::function<double(const std::vector<int32_t>& labels)>;
+PermutationBaseline permutation_baseline(const std::vector<int32_t>& labels, const LabelStatistic& information,
+                                         int64_t shufflings, uint64_t seed);
+// Of mutual_information(count_choices_by_label(units)).
 PermutationBaseline permutation_baseline(const LabelledChoices& units, int64_t shufflings, uint64_t seed);
+
+// I(label; choice | kind) in nats, the mean over kinds, by their choices, of the information within each (Cover and
+// Thomas 2006, eq. 2.60): what the label tells beyond what the kind does. Units as above, each made of parts: unit u of
+// parts [part_begin[u], part_begin[u + 1]), part p of kind kinds[p] chose choices[begin[p] .. begin[p + 1]).
+struct KindedChoices {
+  std::vector<int64_t> part_begin;  // [U + 1]
+  std::vector<int32_t> kinds;       // [parts], in [0, num_kinds)
+  std::vector<int64_t> begin;       // [parts + 1]
+  std::vector<int32_t> choices;     // in [0, num_choices)
+  int64_t num_kinds = 0;
+  int64_t num_labels = 0;
+  int64_t num_choices = 0;
+};
+double conditional_information(const KindedChoices& units, const std::vector<int32_t>& labels);
+// H(label | kind) in nats, over choices.
+double conditional_label_entropy(const KindedChoices& units, const std::vector<int32_t>& labels);
 
 }  // namespace switchyard

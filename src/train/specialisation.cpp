@@ -21,21 +21,26 @@ constexpr size_t kTokenTableEntries = 12000;  // of all experts and layers of a 
 
 double rounded(double value) { return std::strtod(formatted("%.6g", value).c_str(), nullptr); }
 
-OrderedJson information_json(const LabelledChoices& units, const SpecialisationOptions& options) {
-  const CountTable counts = count_choices_by_label(units);
-  const PermutationBaseline chance = permutation_baseline(units, options.shufflings, options.seed);
-  std::vector<double> experts(static_cast<size_t>(units.num_choices), 0.0);
-  for (const auto& row : counts) {
-    for (size_t expert = 0; expert < row.size(); ++expert) experts[expert] += row[expert];
-  }
-  const double nats = mutual_information(counts);
-  const double expert_entropy = entropy_in_nats(experts);
+OrderedJson score_json(double nats, double label_entropy, double expert_entropy, const PermutationBaseline& chance) {
+  const auto share = [nats](double of) { return of > 0 ? std::min(1.0, nats / of) : 0.0; };
   return {{"nats", rounded(nats)},
-          {"of_label", rounded(explained_share(counts))},
-          {"of_expert", rounded(expert_entropy > 0 ? std::min(1.0, nats / expert_entropy) : 0.0)},
+          {"of_label", rounded(share(label_entropy))},
+          {"of_expert", rounded(share(expert_entropy))},
           {"chance", rounded(chance.mean)},
           {"highest_chance", rounded(chance.highest)},
           {"p_value", rounded(chance.p_value)}};
+}
+
+OrderedJson information_json(const LabelledChoices& units, const SpecialisationOptions& options) {
+  const CountTable counts = count_choices_by_label(units);
+  std::vector<double> labels;
+  std::vector<double> experts(static_cast<size_t>(units.num_choices), 0.0);
+  for (const auto& row : counts) {
+    labels.push_back(std::accumulate(row.begin(), row.end(), 0.0));
+    std::transform(row.begin(), row.end(), experts.begin(), experts.begin(), std::plus<>());
+  }
+  return score_json(mutual_information(counts), entropy_in_nats(labels), entropy_in_nats(experts),
+                    permutation_baseline(units, options.shufflings, options.seed));
 }
 
 OrderedJson load_json(const LabelledChoices& units) {
@@ -156,6 +161,27 @@ OrderedJson SpecialisationStudy::experts_json(const Layer& layer) const {
   return experts;
 }
 
+OrderedJson SpecialisationStudy::given_token_json(const Layer& layer, const std::vector<int32_t>& identities,
+                                                  size_t num_tokens) const {
+  const KindedChoices units{.part_begin = sequence_begin_,
+                            .kinds = identities,
+                            .begin = layer.begin,
+                            .choices = layer.choices,
+                            .num_kinds = static_cast<int64_t>(num_tokens),
+                            .num_labels = static_cast<int64_t>(domains_.size()),
+                            .num_choices = num_experts_};
+  const auto information = [&](const std::vector<int32_t>& labels) { return conditional_information(units, labels); };
+  const LabelledChoices by_token = units_by_token(layer, identities, num_tokens);
+  const CountTable counts = count_choices_by_label(by_token);
+  std::vector<double> experts(static_cast<size_t>(num_experts_), 0.0);
+  for (const auto& row : counts)
+    std::transform(row.begin(), row.end(), experts.begin(), experts.begin(), std::plus<>());
+  // H(expert | token): what is left to tell.
+  const double left = entropy_in_nats(experts) - mutual_information(counts);
+  return score_json(information(sequence_domain_), conditional_label_entropy(units, sequence_domain_), left,
+                    permutation_baseline(sequence_domain_, information, options_.shufflings, options_.seed));
+}
+
 OrderedJson SpecialisationStudy::layer_json(const Layer& layer) const {
   std::map<int32_t, int32_t> numbers;  // of the tokens that occur
   for (const int32_t token : tokens_) numbers.try_emplace(token, static_cast<int32_t>(numbers.size()));
@@ -177,6 +203,7 @@ OrderedJson SpecialisationStudy::layer_json(const Layer& layer) const {
   return {{"layer", layer.index},
           {"information",
            {{"domain", information_json(by_domain, options_)},
+            {"domain_given_token", given_token_json(layer, identities, numbers.size())},
             {"class", information_json(by_class, options_)},
             {"position", information_json(by_position, options_)},
             {"token", information_json(units_by_token(layer, identities, numbers.size()), options_)}}},

@@ -26,9 +26,9 @@ class SpecialisationStudy {
 
   void add(const RoutedBatch& batch);
   // tokens, sequences, domain_names, class_names, position_names, verdict, samples and per layer:
-  //   information  {"domain" | "class" | "position" | "token": {nats, of_label, of_expert, chance, highest_chance,
-  //                p_value}}, see metrics/information.h; over assignments, all choices alike. Domains are shuffled over
-  //                whole sequences, the others over tokens
+  //   information  {"domain" | "domain_given_token" | "class" | "position" | "token": {nats, of_label, of_expert,
+  //                chance, highest_chance, p_value}}, see metrics/information.h; over assignments, all choices alike.
+  //                Domains are shuffled over whole sequences, the others over tokens
   //   load         {"domain" | "class" | "position": a row per label, the shares of the experts}
   //   pairs        [[a, b, tokens]], the most frequent pairs of experts
   //   experts      per expert {"most", "typical"}: [{text, count, share}], the most frequent tokens and those with the
@@ -44,6 +44,8 @@ class SpecialisationStudy {
   std::string text_of(int32_t token) const;
   LabelledChoices units_by_token(const Layer& layer, const std::vector<int32_t>& labels, size_t num_labels) const;
   LabelledChoices units_by_sequence(const Layer& layer) const;
+  // What the domain tells of the expert beyond what the token itself does. `identities` [T] in [0, num_tokens).
+  OrderedJson given_token_json(const Layer& layer, const std::vector<int32_t>& identities, size_t num_tokens) const;
   OrderedJson layer_json(const Layer& layer) const;
   OrderedJson experts_json(const Layer& layer) const;
   OrderedJson samples_json() const;

@@ -57,6 +57,35 @@ TEST(PermutationBaseline, ApproachesTheExactDistribution) {
   EXPECT_NE(found.mean, permutation_baseline(units, 20000, 2).mean);
 }
 
+// Kind 0: label and choice are the same, ln 2 nats. Kind 1, half as often: independent. H(label | kind) is ln 2 in
+// both.
+TEST(ConditionalInformation, ByHand) {
+  const std::vector<int32_t> labels = {0, 1};
+  const KindedChoices units{.part_begin = {0, 3, 6},
+                            .kinds = {0, 0, 1, 1, 0, 0},
+                            .begin = {0, 2, 4, 6, 8, 10, 12},
+                            .choices = {0, 0, 0, 0, 0, 1, 0, 1, 1, 1, 1, 1},
+                            .num_kinds = 2,
+                            .num_labels = 2,
+                            .num_choices = 2};
+  EXPECT_NEAR(conditional_information(units, labels), 2 / 3.0 * std::log(2.0), 1e-15);
+  EXPECT_NEAR(conditional_label_entropy(units, labels), std::log(2.0), 1e-15);
+  EXPECT_EQ(conditional_information(units, {0, 0}), 0);
+}
+
+// What the kind tells already is not counted: each label has its own kind.
+TEST(ConditionalInformation, IsZeroWhereTheKindSaysItAll) {
+  const KindedChoices units{.part_begin = {0, 1, 2},
+                            .kinds = {0, 1},
+                            .begin = {0, 2, 4},
+                            .choices = {0, 0, 1, 1},
+                            .num_kinds = 2,
+                            .num_labels = 2,
+                            .num_choices = 2};
+  EXPECT_EQ(conditional_information(units, {0, 1}), 0);
+  EXPECT_EQ(conditional_label_entropy(units, {0, 1}), 0);
+}
+
 // 60 texts of 50 tokens. Related: a text's tokens mostly take the expert of its label. Unrelated: one at random.
 LabelledChoices sixty_texts(bool related) {
   LabelledChoices units{.labels = {}, .begin = {0}, .choices = {}, .num_labels = 3, .num_choices = 3};

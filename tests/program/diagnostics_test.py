@@ -90,10 +90,9 @@ class RoutingDiagnostics(ProgramTest):
 
     def test_a_healthy_run_gives_no_alarm(self):
         self.prepare_domains()
-        # A balanced one, that is: of a few dozen tokens a step the tiny config's router leaves most to one expert.
-        self.train("run", "training.max_steps=100", "schedule.warmup_steps=20", "optimizer.lr=1e-3",
-                   "training.micro_batch_size=16", "training.global_batch_size=16", "moe.router.expert_bias=true",
-                   "moe.router.bias_rate=0.02")
+        # A balanced one, that is: with the tiny config's learning rate routing swings.
+        self.train("run", "training.max_steps=100", "schedule.warmup_steps=20", "optimizer.lr=3e-4",
+                   "training.micro_batch_size=16", "training.global_batch_size=16", "moe.aux_loss_coeff=0.3")
         self.assertEqual(self.lines("run", "alarm"), [])
 
     def test_a_collapse_is_told_everywhere(self):
@@ -199,6 +198,12 @@ class RoutingDiagnostics(ProgramTest):
                 information = layer["information"][label]
                 self.assertAlmostEqual(information["nats"], mutual_information(pairs), delta=1e-5)
                 self.assertLess(information["chance"], information["highest_chance"] + 1e-9)
+            # I(domain; expert | token) = I(domain, token; expert) - I(token; expert)
+            choices = [(line["domain"], line["token"], expert) for line in mine for expert in line["experts"]]
+            given = layer["information"]["domain_given_token"]
+            self.assertAlmostEqual(
+                given["nats"], mutual_information([((d, t), e) for d, t, e in choices])
+                - mutual_information([(t, e) for _, t, e in choices]), delta=1e-5)
             domain = layer["information"]["domain"]
             self.assertAlmostEqual(domain["of_label"], domain["nats"] / math.log(2), places=5)
             most = layer["experts"][0]["most"][0]

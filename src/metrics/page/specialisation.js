@@ -6,7 +6,7 @@ const kLabels = [["domain", "domain"], ["class", "kind of token"], ["position", 
 const kExpertColours = 8;
 const shown = { checkpoint: checkpoints.length - 1, label: "domain", layer: 0, sample: 0, expert: -1 };
 const current = () => checkpoints[shown.checkpoint];
-const kNames = { domain: "Domain", class: "Kind of token", position: "Place", token: "Token itself" };
+const kNames = { domain: "Domain", domain_given_token: "Domain, where the token is known", class: "Kind of token", position: "Place", token: "Token itself" };
 
 const colourOf = (expert) => `var(--run-${expert % kExpertColours})`;
 // With 12 significant digits, tiny numbers of nats are all that is left of rounding.
