@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -45,14 +46,14 @@ class Ranks(ProgramTest):
             **more,
         }
 
-    def launch(self, size, *arguments, ranks=None, per_rank=None, **more):
-        """Starts ranks of `size`; per_rank gives a rank arguments of its own."""
+    def launch(self, size, *arguments, ranks=None, per_rank=None, binaries=None, **more):
+        """Starts ranks of `size`; per_rank gives a rank arguments of its own, binaries a program."""
         port = free_port()
         processes = []
         for rank in ranks if ranks is not None else range(size):
             own = (per_rank or {}).get(rank, ())
             process = subprocess.Popen(
-                [BINARY, *map(str, arguments), *own],
+                [(binaries or {}).get(rank, BINARY), *map(str, arguments), *own],
                 cwd=self.folder,
                 env=self.environment(rank, size, port, **more),
                 stdin=subprocess.DEVNULL,
@@ -238,6 +239,31 @@ class Faults(Ranks):
         for text in self.finish_all(self.start(2, TIMEOUT, per_rank={1: ["optimizer.lr=0.5"]}), 1):
             self.assertIn("rank 1 started with another configuration than rank 0", text)
         self.assertFalse((self.folder / "run").exists())
+
+    def test_another_program_on_one_rank(self):
+        other = self.folder / "other"
+        shutil.copy(BINARY, other)
+        with other.open("ab") as file:
+            file.write(b"x")
+        for text in self.finish_all(self.start(2, TIMEOUT, binaries={1: str(other)}), 1):
+            self.assertIn("rank 1 started with another program than rank 0", text)
+
+    def test_kills_while_saving_lose_nothing(self):
+        stream = random.Random(3)
+        arguments = ("train", "config.yaml", "run.dir=run")
+        newest = 0
+        for _ in range(6):
+            processes = self.launch(2, *arguments, *self.LONG, TIMEOUT)
+            self.wait_for_step("run", newest + stream.randint(2, 6))
+            time.sleep(stream.random() / 50)  # somewhere in a step or a save
+            victim = stream.randrange(2)
+            processes[victim].kill()
+            self.finish_all(processes, [-signal.SIGKILL if rank == victim else 1 for rank in range(2)])
+            done = self.switchyard("eval", "run", "--json")
+            step = json.loads(done.stdout)["step"]
+            self.assertGreaterEqual(step, max(1, newest))
+            newest = step
+            arguments = ("train", "--resume", "run")
 
     def test_a_port_that_is_taken(self):
         with socket.socket() as other:
