@@ -15,6 +15,7 @@ enum class RandomPurpose : uint64_t {
   kDataOrder = 3,       // shuffling of windows and mixing of domains
   kDataSplit = 4,       // training / validation split
   kSampling = 5,        // text generation
+  kShuffling = 6,       // permutation tests
 };
 
 // SplitMix64's finaliser (Steele, Lea, Flood 2014): a bijection of 64-bit words with good avalanche.

@@ -6,7 +6,7 @@
 #include "base/errors.h"
 #include "cli/commands.h"
 #include "train/evaluate.h"
-#include "train/run_state.h"
+#include "train/routed_batches.h"
 
 namespace switchyard {
 namespace {
@@ -32,11 +32,8 @@ int run_eval(const EvalOptions& options) {
   LoadedModel loaded = load_model(options.checkpoint, options.overrides);
   warn_if_not_causal(loaded.config);
   set_threads(loaded.config);
-  const Dataset dataset = open_dataset(loaded.config);
-  if (dataset.tokenizer->serialize() != loaded.tokenizer->serialize()) {
-    throw DataError("data.sources now give another tokenizer than the checkpoint's: its losses could not be compared");
-  }
-  const Evaluation evaluation = 
+  const Dataset dataset = open_dataset_of(loaded);
+  const Evaluation evaluation =
       evaluate(loaded.model, dataset, loaded.config, choose_device(loaded.config), *World::alone()).value();
   if (options.json) {
     OrderedJson json = evaluation_json(evaluation);

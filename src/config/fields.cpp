@@ -151,7 +151,8 @@ Fields alarm_fields(AlarmConfig& c) {
       choice<AlarmAction>("action", c.action,
                           {{"off", AlarmAction::kOff}, {"warn", AlarmAction::kWarn}, {"stop", AlarmAction::kStop}},
                           "What a collapse of routing does: nothing, a warning, or the end of the run after saving."),
-      real("load_share", c.load_share, {0, 1}, "Collapsed: one expert is chosen by this share of the tokens or more."),
+      real("load_share", c.load_share, {0, 1},
+           "Collapsed: one expert's share of the tokens has come so far from the fair one (0) to all of them (1)."),
       real("dead_share", c.dead_share, {0, 1}, "Collapsed: this share of the experts is dead, or more."),
       integer("patience", c.patience, {1, kMostSteps}, "For so many logged steps in a row.", {.unit = "logged steps"}),
   };

@@ -1,6 +1,6 @@
 # cmake -DFOLDER=src/metrics/page -DOUTPUT=page.cpp -P embed.cmake: the files of the report page as C++ string constants.
-# The scripts share one scope and are joined in this order.
-set(scripts format.js frame.js line_chart.js heat_map.js report.js)
+# The scripts of a page share one scope and are joined in this order.
+set(shared format.js frame.js line_chart.js heat_map.js head.js)
 
 function(read_joined variable)
   set(text "")
@@ -13,7 +13,8 @@ endfunction()
 
 read_joined(template report.html)
 read_joined(style report.css)
-read_joined(script ${scripts})
+read_joined(script ${shared} report.js)
+read_joined(specialisation ${shared} table_map.js specialisation.js)
 set(open "R\"~page~(")
 set(close ")~page~\"")
 file(WRITE ${OUTPUT} "// Made by src/metrics/embed.cmake.
@@ -23,5 +24,6 @@ namespace switchyard::page {
 const std::string_view kTemplate = ${open}${template}${close};
 const std::string_view kStyle = ${open}${style}${close};
 const std::string_view kScript = ${open}${script}${close};
+const std::string_view kSpecialisationScript = ${open}${specialisation}${close};
 }  // namespace switchyard::page
 ")

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
-#include <map>
 #include <set>
 
 #include "base/errors.h"
@@ -67,6 +66,7 @@ Json table_json(const Table& table, size_t max_rows) {
 Json layer_json(int64_t index, const LayerMetrics& layer, size_t max_rows) {
   Json json = table_json(layer.table, max_rows);
   json["layer"] = index;
+  json["probe"] = table_json(layer.probe, max_rows);
   json["load"] = Json::array();
   for (const std::vector<double>& row : condense_rows(layer.load, Buckets(layer.load.size(), max_rows))) {
     json["load"].push_back(rounded(row, 4));
@@ -129,6 +129,7 @@ Json summary_json(const RunMetrics& run) {
           {"dead_experts", rounded(dead, 15)},
           {"tokens_per_second", rounded(median(column_of(run.train, "tokens_per_second")), 6)},
           {"tokens", rounded(last_finite(run.train, "tokens"), 15)},
+          {"alarms", run.alarms.size()},
           {"step", run.last_step}};
 }
 
@@ -157,7 +158,11 @@ Json run_json(const RunMetrics& run, size_t max_rows, size_t max_columns) {
   for (const auto& [name, table] : run.domains) domains[name] = table_json(table, max_rows);
   Json layers = Json::array();
   for (const auto& [index, layer] : run.layers) layers.push_back(layer_json(index, layer, max_columns));
+  // The newest ones, as read; the page shows only text of them.
+  constexpr size_t kAlarms = 200;
+  const size_t first = run.alarms.size() - std::min(kAlarms, run.alarms.size());
   return {{"name", run.name},
+          {"alarms", std::vector<Json>(run.alarms.begin() + static_cast<int64_t>(first), run.alarms.end())},
           {"facts", run.facts},
           {"status", status_text(run.status)},
           {"resumed_at", run.resumed_at},
@@ -186,58 +191,6 @@ void make_names_distinct(std::vector<RunMetrics>& runs, const std::vector<std::f
   }
 }
 
-// JSON that no HTML parser can take for the end of a script.
-std::string safe_in_html(const Json& json) {
-  std::string safe;
-  for (const char character : json.dump(-1, ' ', false, Json::error_handler_t::replace)) {
-    switch (character) {
-      case '<':
-        safe += "\\u003c";
-        break;
-      case '>':
-        safe += "\\u003e";
-        break;
-      case '&':
-        safe += "\\u0026";
-        break;
-      default:
-        safe += character;
-    }
-  }
-  return safe;
-}
-
-std::string escaped_html(const std::string& text) {
-  std::string escaped;
-  for (const char character : text) {
-    switch (character) {
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      case '&':
-        escaped += "&amp;";
-        break;
-      default:
-        escaped += character;
-    }
-  }
-  return escaped;
-}
-
-// Replaces each {{name}} of the template once; what is put in is not searched again.
-std::string filled(std::string_view page, const std::map<std::string, std::string, std::less<>>& parts) {
-  std::string text;
-  for (size_t at = page.find("{{"); at != std::string_view::npos; at = page.find("{{")) {
-    const size_t end = page.find("}}", at);
-    text.append(page.substr(0, at)).append(parts.find(page.substr(at + 2, end - at - 2))->second);
-    page.remove_prefix(end + 2);
-  }
-  return text.append(page);
-}
-
 }  // namespace
 
 std::string render_report(const std::vector<std::filesystem::path>& folders) {
@@ -251,10 +204,7 @@ std::string render_report(const std::vector<std::filesystem::path>& folders) {
                                     share_of(kLoadCells, load_rows(runs), kMaxLoadColumns)));
   }
   const std::string title = runs.size() == 1 ? runs[0].name : std::to_string(runs.size()) + " runs";
-  return filled(page::kTemplate, {{"title", escaped_html(title)},
-                                  {"style", std::string(page::kStyle)},
-                                  {"script", std::string(page::kScript)},
-                                  {"data", safe_in_html(data)}});
+  return render_page(title, "switchyard report", page::kScript, data);
 }
 
 }  // namespace switchyard

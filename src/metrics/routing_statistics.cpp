@@ -66,24 +66,48 @@ RoutingStatistics routing_statistics(std::span<const double> tokens_per_expert,
     statistics.experts_per_token = assignments / static_cast<double>(num_tokens);
     statistics.token_entropy = share_of_log(token_entropy_sum / static_cast<double>(num_tokens), num_experts);
   }
-  statistics.dead_experts = std::count_if(steps_since_used.begin(), steps_since_used.end(),
-                                          [window](int64_t steps) { return steps >= window; });
+  for (size_t expert = 0; expert < num_experts; ++expert) {
+    if (steps_since_used[expert] >= window) statistics.dead.push_back(static_cast<int64_t>(expert));
+  }
+  statistics.dead_experts = static_cast<int64_t>(statistics.dead.size());
   return statistics;
 }
 
+void add_measures(RoutingStatistics& statistics, const RouterMeasures& measures) {
+  const size_t num_experts = statistics.load.size();
+  expect_size("logit_squares", measures.logit_squares.size(), num_experts);
+  expect_size("output_norm_sums", measures.output_norm_sums.size(), num_experts);
+  expect_size("output_row_counts", measures.output_row_counts.size(), num_experts);
+  const double tokens = std::max(1.0, measures.num_tokens);
+  statistics.logit_norm = measures.logit_norm_sum / tokens;
+  statistics.z = measures.z_sum / tokens;
+  for (size_t expert = 0; expert < num_experts; ++expert) {
+    statistics.logit_rms.push_back(std::sqrt(measures.logit_squares[expert] / tokens));
+    const double rows = measures.output_row_counts[expert];
+    statistics.expert_output_norm.push_back(rows > 0 ? measures.output_norm_sums[expert] / rows
+                                                     : std::numeric_limits<double>::quiet_NaN());
+  }
+}
+
 OrderedJson routing_event(int64_t step, int64_t layer, const RoutingStatistics& statistics) {
-  return {{"event", "routing"},
-          {"step", step},
-          {"layer", layer},
-          {"load", statistics.load},
-          {"mean_probability", statistics.mean_probability},
-          {"max_violation", statistics.max_violation},
-          {"load_cv", statistics.load_cv},
-          {"entropy", statistics.entropy},
-          {"token_entropy", statistics.token_entropy},
-          {"dead_experts", statistics.dead_experts},
-          {"dropped_fraction", statistics.dropped_fraction},
-          {"experts_per_token", statistics.experts_per_token}};
+  OrderedJson event = {{"event", "routing"},
+                       {"step", step},
+                       {"layer", layer},
+                       {"load", statistics.load},
+                       {"mean_probability", statistics.mean_probability},
+                       {"max_violation", statistics.max_violation},
+                       {"load_cv", statistics.load_cv},
+                       {"entropy", statistics.entropy},
+                       {"token_entropy", statistics.token_entropy},
+                       {"dead_experts", statistics.dead_experts},
+                       {"dropped_fraction", statistics.dropped_fraction},
+                       {"experts_per_token", statistics.experts_per_token}};
+  if (statistics.logit_rms.empty()) return event;
+  event["logit_norm"] = statistics.logit_norm;
+  event["z"] = statistics.z;
+  event["logit_rms"] = statistics.logit_rms;
+  event["expert_output_norm"] = statistics.expert_output_norm;
+  return event;
 }
 
 }  // namespace switchyard

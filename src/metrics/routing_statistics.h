@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -19,6 +20,13 @@ struct RoutingStatistics {
   double dropped_fraction = 0;           // assignments dropped by capacity / all
   double experts_per_token = 0;          // assignments / tokens, before drops
   int64_t dead_experts = 0;              // without a token in the window
+  std::vector<int64_t> dead;             // which ones
+
+  // Only where they were measured, else NaN and empty: see RouterMeasures.
+  double logit_norm = std::numeric_limits<double>::quiet_NaN();  // mean L2 norm of a token's router logits
+  double z = std::numeric_limits<double>::quiet_NaN();           // mean (logsumexp of a token's logits)^2
+  std::vector<double> logit_rms;                                 // [E] root mean square of an expert's logits
+  std::vector<double> expert_output_norm;                        // [E] mean L2 norm of its outputs; NaN: no row
 };
 
 // tokens_per_expert [E]: assignments before drops. probability_sums [E]: router probability summed over tokens.
@@ -29,6 +37,18 @@ RoutingStatistics routing_statistics(std::span<const double> tokens_per_expert,
                                      std::span<const double> probability_sums, double token_entropy_sum,
                                      int64_t num_tokens, double dropped, std::span<const int64_t> steps_since_used,
                                      int64_t window);
+
+// Sums over the tokens of one layer that are taken on logged steps only.
+struct RouterMeasures {
+  std::vector<double> logit_squares;      // [E]
+  double logit_norm_sum = 0;              // of each token's L2 norm
+  double z_sum = 0;                       // of each token's squared logsumexp
+  double num_tokens = 0;                  // that the layer saw
+  std::vector<double> output_norm_sums;   // [E] over the rows that an expert computed
+  std::vector<double> output_row_counts;  // [E]
+};
+// Fills the means of these in `statistics`. No tokens give zeros. Throws Error where sizes are not those of `load`.
+void add_measures(RoutingStatistics& statistics, const RouterMeasures& measures);
 
 // The {"event":"routing", ...} line of metrics.jsonl.
 OrderedJson routing_event(int64_t step, int64_t layer, const RoutingStatistics& statistics);

@@ -87,8 +87,16 @@ void read_routing(RunMetrics& run, const Line& line) {
                 " experts where earlier lines have " + std::to_string(layer.load.back().size()));
   }
   layer.load.push_back(std::move(load));
-  append(layer.table, line, line.json,
-         {"max_violation", "load_cv", "entropy", "token_entropy", "dead_experts", "dropped_fraction"});
+  append(
+      layer.table, line, line.json,
+      {"max_violation", "load_cv", "entropy", "token_entropy", "dead_experts", "dropped_fraction", "logit_norm", "z"});
+}
+
+void read_alarm(RunMetrics& run, const Line& line) {
+  const int64_t step = line.whole_number("step");
+  line.whole_number("layer");
+  std::erase_if(run.alarms, [step](const Json& alarm) { return alarm.at("step").get<int64_t>() > step; });
+  run.alarms.push_back(line.json);
 }
 
 void read_start(RunMetrics& run, const Line& line) {
@@ -109,6 +117,11 @@ void read_line(RunMetrics& run, const Line& line) {
   if (kind == "stopped") run.status = RunStatus::kStopped;
   if (kind == "eval") read_eval(run, line);
   if (kind == "routing") read_routing(run, line);
+  if (kind == "alarm") read_alarm(run, line);
+  if (kind == "routing_eval") {
+    append(run.layers[line.whole_number("layer")].probe, line, line.json,
+           {"drift", "domain_information", "domain_share"});
+  }
   if (kind == "train") {
     append(run.train, line, line.json,
            {"tokens", "loss", "lm_loss", "aux_loss", "z_loss", "lr", "grad_norm", "tokens_per_second"});

@@ -20,6 +20,7 @@ struct Table {
 struct LayerMetrics {
   Table table;                            // max_violation, load_cv, entropy, ...
   std::vector<std::vector<double>> load;  // per entry of table.step: [E]
+  Table probe;                            // at evaluations: drift, domain_information, domain_share
 };
 
 enum class RunStatus { kRunning, kStopped, kFinished };  // running: or ended without a word
@@ -34,6 +35,7 @@ struct RunMetrics {
   Table eval;                              // val_loss, perplexity
   std::map<std::string, Table> domains;    // as eval
   std::map<int64_t, LayerMetrics> layers;  // by layer index; empty for a dense model
+  std::vector<Json> alarms;                // the alarm events, oldest first
   std::string config;                      // text of config.yaml, "" where there is none
 };
 

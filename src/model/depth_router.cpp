@@ -66,6 +66,7 @@ DepthRouterImpl::Output DepthRouterImpl::forward(const Tensor& x, bool increment
   const bool by_rank = is_training() && !incremental;
   if (!by_rank) output.passed = output.predictor_logits.detach() > 0;
   result.selection = select(output, incremental);
+  output.rows = result.selection.rows;
   if (by_rank) {
     output.passed =
         torch::zeros_like(output.logits, torch::TensorOptions(torch::kBool)).scatter_(1, result.selection.places, true);

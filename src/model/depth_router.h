@@ -13,6 +13,7 @@ struct DepthOutput {
   torch::Tensor logits;            // [B, S] float32 (float64 in float64 models): r, differentiable
   torch::Tensor passed;            // [B, S] bool, the tokens that went through the block
   torch::Tensor predictor_logits;  // [B, S] as logits; differentiable in the predictor's parameters only
+  torch::Tensor rows;              // [B * C] int64, which token of [B * S] each row inside the block is
   int64_t layer = 0;               // which block of the model this is
 };
 

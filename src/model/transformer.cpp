@@ -57,7 +57,7 @@ Tensor BlockImpl::feed_forward(const Tensor& x, const Context& context, std::vec
                           .num_sequences = context.num_sequences,
                           .incremental = context.cache != nullptr,
                           .active = context.active};
-  auto [y, routing] = moe_->forward(input, *context.dispatcher, context.capacity_factor);
+  auto [y, routing] = moe_->forward(input, *context.dispatcher, context.capacity_factor, context.measure);
   routers.push_back(std::move(routing));
   return y;
 }
@@ -187,6 +187,7 @@ ModelOutput TransformerImpl::forward(const Tensor& tokens, KvCache* cache) {
   ModelOutput output;
   context.depths = &output.depths;
   context.alternatives = &output.alternatives;
+  context.measure = measuring_;
   Tensor x = embedded(tokens, past);
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
     context.cache = cache == nullptr ? nullptr : &cache->layers[layer];

@@ -44,6 +44,7 @@ class BlockImpl : public torch::nn::Module {
     torch::Tensor positions;  // [T]
     int64_t num_sequences;
     torch::Tensor active{};                      // [T] bool, tokens that count; undefined: all
+    bool measure = false;                        // fill RouterOutput::output_norms
     std::vector<DepthOutput>* depths = nullptr;  // where a block that tokens may skip appends; null: nowhere
     torch::Tensor* alternatives = nullptr;       // where a block whose experts compete puts [E, T, D]
   };
@@ -94,6 +95,9 @@ class TransformerImpl : public torch::nn::Module {
   // Replaces the way tokens reach experts; the default is a LocalDispatcher.
   void set_dispatcher(std::shared_ptr<Dispatcher> dispatcher) { dispatcher_ = std::move(dispatcher); }
 
+  // Whether forward fills RouterOutput::output_norms. Default: no.
+  void set_measuring(bool measure) { measuring_ = measure; }
+
   // tokens [B, S] int64 in [0, V). With a cache, they follow its `length` positions and the cache moves on; experts are
   // then dropless whatever the capacity factor. More positions than the cache, or learned positions, have room for:
   // c10::ValueError. Collectives: those of the dispatcher.
@@ -122,6 +126,7 @@ class TransformerImpl : public torch::nn::Module {
   Config config_;
   std::optional<ExpertRange> experts_;
   torch::ScalarType compute_type_ = torch::kFloat32;
+  bool measuring_ = false;
   std::shared_ptr<Dispatcher> dispatcher_ = std::make_shared<LocalDispatcher>();
   torch::Tensor embed_tokens_;     // [V, D]
   torch::Tensor embed_positions_;  // [training.seq_length, D], undefined with rotary positions

@@ -1,5 +1,6 @@
 #include "parallel/world.h"
 
+#include <future>
 #include <thread>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/Store.hpp>
@@ -44,6 +45,25 @@ struct World::Stores {
   c10::intrusive_ptr<c10d::Store> roll_call;  // a connection of its own: the other may be in use when things fail
 };
 
+namespace {
+
+// Runs `action` in a thread that is left behind if it takes too long: a store whose machine is out of reach answers
+// nothing, for as long as TCP hopes. False then, and where `action` throws.
+bool done_within(milliseconds timeout, std::function<void()> action) {
+  auto task = std::make_shared<std::packaged_task<void()>>(std::move(action));
+  std::future<void> done = task->get_future();
+  std::thread([task] { (*task)(); }).detach();
+  if (done.wait_for(timeout) != std::future_status::ready) return false;
+  try {
+    done.get();
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+}  // namespace
+
 World::World(Launch launch) : launch_(std::move(launch)) {
   on_failure_ = std::make_shared<const FailureHandler>(
       [this](const std::string& collective, const std::string& reason) { fail(collective, reason); });
@@ -57,12 +77,11 @@ World::~World() {
 
 void World::leave() noexcept {
   if (!stores_ || !stores_->roll_call) return;
-  try {
-    stores_->roll_call->set(key("left", rank()), std::string("1"));
-    if (first() && !launch_.agent_store) missing_after(*stores_->roll_call, "left", size(), kRollCall);
-  } catch (const std::exception&) {
-    // The store is gone, and with it everybody who could wait for this.
-  }
+  const bool wait = first() && !launch_.agent_store;
+  done_within(2 * kRollCall, [stores = stores_, own = key("left", rank()), wait, size = size()] {
+    stores->roll_call->set(own, std::string("1"));
+    if (wait) missing_after(*stores->roll_call, "left", size, kRollCall);
+  });
 }
 
 std::shared_ptr<World> World::alone() {
@@ -85,7 +104,7 @@ std::shared_ptr<World> World::join(const Launch& launch, const ParallelConfig& c
 }
 
 void World::connect(milliseconds timeout) {
-  stores_ = std::make_unique<Stores>();
+  stores_ = std::make_shared<Stores>();
   stores_->main = open_store(launch_, timeout);
   stores_->roll_call = stores_->main->clone();
   stores_->main->set(key("joined", rank()), std::string("1"));
@@ -129,30 +148,28 @@ void World::make_groups(const ParallelConfig& config, torch::Device device, mill
 
 void World::announce_failure(const std::string& reason) noexcept {
   if (!stores_ || !stores_->roll_call) return;
-  try {
-    stores_->roll_call->set(key("failure", rank()), reason);
-    stores_->roll_call->set(key("answer", rank()), std::string("1"));
-  } catch (const std::exception&) {
-    // Nobody is left to be told.
-  }
+  done_within(kRollCall, [stores = stores_, rank = rank(), reason] {
+    stores->roll_call->set(key("failure", rank), reason);
+    stores->roll_call->set(key("answer", rank), std::string("1"));
+  });
 }
 
 void World::fail(const std::string& collective, const std::string& reason) {
-  const std::string what = "rank " + std::to_string(rank()) + ": the collective " + collective + " failed";
-  std::string causes;
-  try {
-    stores_->roll_call->set(key("answer", rank()), std::string("1"));
-    const std::vector<int> silent = missing_after(*stores_->roll_call, "answer", size(), kRollCall);
-    for (int other = 0; other < size(); ++other) {
-      if (!has_key(*stores_->roll_call, key("failure", other))) continue;
-      causes +=
-          "; rank " + std::to_string(other) + " stopped: " + stores_->roll_call->get_to_str(key("failure", other));
+  const auto causes = std::make_shared<std::string>();
+  const bool asked = done_within(2 * kRollCall, [stores = stores_, causes, rank = rank(), size = size()] {
+    c10d::Store& store = *stores->roll_call;
+    store.set(key("answer", rank), std::string("1"));
+    const std::vector<int> silent = missing_after(store, "answer", size, kRollCall);
+    for (int other = 0; other < size; ++other) {
+      if (!has_key(store, key("failure", other))) continue;
+      *causes += "; rank " + std::to_string(other) + " stopped: " + store.get_to_str(key("failure", other));
     }
-    if (!silent.empty()) causes += "; " + rank_list(silent) + " gave no answer: killed, stopped or stuck";
-  } catch (const std::exception&) {
-    causes = launch_.agent_store ? "; the launcher's store is gone" : "; rank 0, which holds the store, is gone";
-  }
-  throw DistributedError(what + causes + " (" + reason.substr(0, reason.find('\n')) + ")");
+    if (!silent.empty()) *causes += "; " + rank_list(silent) + " gave no answer: killed, stopped or stuck";
+  });
+  std::string why = asked ? *causes : "; rank 0, which holds the store, is gone or out of reach";
+  if (!asked && launch_.agent_store) why = "; the launcher's store is gone";
+  throw DistributedError("rank " + std::to_string(rank()) + ": the collective " + collective + " failed" + why + " (" +
+                         reason.substr(0, reason.find('\n')) + ")");
 }
 
 }  // namespace switchyard

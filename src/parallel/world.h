@@ -60,7 +60,7 @@ class World {
   Launch launch_;
   std::string own_address_;
   struct Stores;
-  std::unique_ptr<Stores> stores_;  // null for one process
+  std::shared_ptr<Stores> stores_;  // null for one process
   std::shared_ptr<const FailureHandler> on_failure_;
   std::unique_ptr<Group> all_;
   std::unique_ptr<Group> experts_;

@@ -54,11 +54,12 @@ void add_counts(ModalityCounts& total, const std::vector<RouterOutput>& routers,
   total.per_expert = total.per_expert.defined() ? total.per_expert + own : own;
 }
 
-// Mean loss of one domain's batches, weighted by their tokens; none when interrupted. Adds their routing to `counts`
-// unless that is null. The ranks take turns; in the last round those without a batch repeat the last one, without
-// weight, since experts may be needed by the others.
+// Mean loss of one domain's batches, weighted by their tokens; none when interrupted. The ranks take turns; in the last
+// round those without a batch repeat the last one, which does not count, since experts may be needed by the others.
+// `observe` sees every forward pass and whether it counts.
 std::optional<double> domain_loss(Transformer& model, const std::vector<TokenBatch>& batches, torch::Device device,
-                                  World& world, const std::function<bool(int)>& interrupted, ModalityCounts* counts) {
+                                  World& world, const std::function<bool(int)>& interrupted,
+                                  const std::function<void(const ModelOutput&, bool)>& observe) {
   double sum = 0;
   double sequences = 0;
   const auto ranks = static_cast<size_t>(world.size());
@@ -68,7 +69,7 @@ std::optional<double> domain_loss(Transformer& model, const std::vector<TokenBat
     const BatchTensors tensors = to_tensors(batch, device);
     const ModelOutput output = model->forward(tensors.inputs);
     const auto loss = model->language_model_loss(output, tensors.targets);
-    if (counts != nullptr) add_counts(*counts, output.routers, index < batches.size());
+    observe(output, index < batches.size());
     Round own{.signal = StopSignals::number()};
     if (index < batches.size()) {
       own.sum = loss.item<double>() * static_cast<double>(batch.num_sequences);
@@ -106,7 +107,8 @@ OrderedJson loss_and_perplexity(double loss) { return {{"val_loss", loss}, {"per
 }  // namespace
 
 std::optional<Evaluation> evaluate(Transformer& model, const Dataset& dataset, const Config& config,
-                                   torch::Device device, World& world, const std::function<bool(int)>& interrupted) {
+                                   torch::Device device, World& world, const std::function<bool(int)>& interrupted,
+                                   const ForwardObserver& observe) {
   const torch::NoGradGuard no_grad;
   model->eval();
   Evaluation evaluation;
@@ -117,8 +119,11 @@ std::optional<Evaluation> evaluate(Transformer& model, const Dataset& dataset, c
     const Domain& domain = dataset.domains[d];
     const auto batches = validation_batches(dataset, static_cast<int64_t>(d), config.training.micro_batch_size,
                                             config.eval.batches, config.training.seq_length);
-    ModalityCounts* counts = by_modality ? &modalities[domain.modality] : nullptr;
-    const std::optional<double> loss = domain_loss(model, batches, device, world, interrupted, counts);
+    const auto observe_all = [&](const ModelOutput& output, bool counted) {
+      if (by_modality) add_counts(modalities[domain.modality], output.routers, counted);
+      if (observe) observe(static_cast<int64_t>(d), output, counted);
+    };
+    const std::optional<double> loss = domain_loss(model, batches, device, world, interrupted, observe_all);
     if (!loss) return std::nullopt;
     evaluation.domains[domain.name] = *loss;
     evaluation.val_loss += domain.weight * *loss;

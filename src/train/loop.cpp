@@ -156,34 +156,70 @@ void Trainer::train_one_step(RunLog* log) {
 }
 
 void Trainer::finish_step(RunLog* log, const StepLosses& losses, double lr) {
-  if (log == nullptr) return;
-  const bool logged = state_.step == 1 || due(config_.training.log_interval);
-  if (logged) {
-    speed_now_ = speed_.read();
-    log->training(state_.step, state_.tokens, losses, lr, speed_now_);
-    log->routing(state_.step, step_.routing(), steps_since_used(), config_.metrics.dead_expert_window);
-    log->depth(state_.step, step_.depths());
+  const bool logged = is_logged_step(config_, state_.step);
+  std::vector<LayerRouting> layers;
+  if (logged) layers = summarise_routing(step_.routing(), steps_since_used(), config_.metrics.dead_expert_window);
+  if (log != nullptr) {
+    if (logged) {
+      speed_now_ = speed_.read();
+      log->training(state_.step, state_.tokens, losses, lr, speed_now_);
+      log->routing(state_.step, layers);
+      log->depth(state_.step, step_.depths());
+    }
+    const double tokens_left = double(config_.training.max_steps - state_.step) *
+                               double(*config_.training.global_batch_size * config_.training.seq_length);
+    log->progress({.step = state_.step,
+                   .max_steps = config_.training.max_steps,
+                   .loss = losses.lm,
+                   .balance = losses.auxiliary_loss("aux_loss"),
+                   .tokens_per_second = speed_now_,
+                   .seconds_left = tokens_left / speed_now_},
+                  logged);
   }
-  const double tokens_left = double(config_.training.max_steps - state_.step) *
-                             double(*config_.training.global_batch_size * config_.training.seq_length);
-  log->progress({.step = state_.step,
-                 .max_steps = config_.training.max_steps,
-                 .loss = losses.lm,
-                 .balance = losses.auxiliary_loss("aux_loss"),
-                 .tokens_per_second = speed_now_,
-                 .seconds_left = tokens_left / speed_now_},
-                logged);
+  judge_routing(log, layers);
+}
+
+// Every rank judges the same numbers, and so comes to the same end.
+void Trainer::judge_routing(RunLog* log, const std::vector<LayerRouting>& layers) {
+  // While the learning rate rises, routing swings and settles again.
+  if (state_.step <= config_.schedule.warmup_steps) return;
+  bool sounded = false;
+  for (const LayerRouting& layer : layers) {
+    for (const Collapse& collapse : alarm_.judge(layer.layer, layer.statistics)) {
+      if (log != nullptr) log->alarm(state_.step, collapse, advice_against(collapse, *config_.moe));
+      sounded = true;
+    }
+  }
+  if (!sounded || config_.metrics.alarm.action != AlarmAction::kStop) return;
+  state_.evaluation_due = due(config_.eval.interval);
+  save();
+  report_saved(background_.wait());
+  if (log != nullptr) log->event("stopped", state_.step);
+  throw NumericError(
+      formatted("step %ld: saved and stopped, because the routing has collapsed (see the alarm above) and "
+                "metrics.alarm.action is stop; go on with: switchyard train --resume %s metrics.alarm.action=warn",
+                state_.step, folder_.c_str()));
 }
 
 bool Trainer::evaluate_now(RunLog* log) {
   state_.evaluation_due = true;
-  const auto evaluation = evaluate(model_, dataset_, config_, device_, *world_, [this](int signal) {
+  probe_.begin();
+  const auto interrupted = [this](int signal) {
     signal_ = std::max(signal_, signal);
     return signal_ != 0;
-  });
+  };
+  const auto evaluation = evaluate(
+      model_, dataset_, config_, device_, *world_, interrupted,
+      [this](int64_t domain, const ModelOutput& output, bool counted) { probe_.add(domain, output, counted); });
   if (!evaluation) return false;
   state_.evaluation_due = false;
-  if (log != nullptr) log->evaluation(state_.step, *evaluation);
+  std::vector<std::string> names;
+  for (const Domain& domain : dataset_.domains) names.push_back(domain.name);
+  const std::vector<ProbedRouting> probed = probe_.finish(world_->all());
+  if (log != nullptr) {
+    log->evaluation(state_.step, *evaluation);
+    log->probe(state_.step, probed, names);
+  }
   std::string domains;
   for (const auto& [name, loss] : evaluation->domains) domains += formatted("  %s %.4f", name.c_str(), loss);
   log_info(formatted("step %ld: validation loss %.4f, perplexity %.2f%s", state_.step, evaluation->val_loss,

@@ -55,6 +55,8 @@ class Trainer {
         step_(model_, config, world),
         sampler_(dataset_, static_cast<uint64_t>(config.run.seed), config.training.seq_length),
         spikes_(config.training.spike),
+        alarm_(config.metrics.alarm),
+        probe_(static_cast<int64_t>(dataset_.domains.size())),
         folder_(config.run.dir) {
     if (checkpoint != nullptr) restore(*checkpoint, options);
   }
@@ -79,6 +81,8 @@ class Trainer {
   void restore_idle_steps();
   std::vector<std::vector<int64_t>> steps_since_used() const;
   void finish_step(RunLog* log, const StepLosses& losses, double lr);
+  // Throws NumericError, after saving, where metrics.alarm.action is stop.
+  void judge_routing(RunLog* log, const std::vector<LayerRouting>& layers);
   bool evaluate_now(RunLog* log);
   void save();
   void report_saved(const std::string& path) const;
@@ -97,6 +101,8 @@ class Trainer {
   TrainingStep step_;
   TrainingSampler sampler_;
   SpikeGuard spikes_;
+  CollapseAlarm alarm_;
+  RoutingProbe probe_;
   torch::Tensor idle_steps_;  // [MoE layers, E] int64: steps since an expert last had a token
   RunState state_;
   std::filesystem::path folder_;

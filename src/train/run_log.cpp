@@ -2,10 +2,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
 #include "base/logging.h"
+#include "base/text.h"
 #include "config/load.h"
 #include "model/accounting.h"
 
@@ -64,27 +66,42 @@ void RunLog::training(int64_t step, int64_t tokens, const StepLosses& losses, do
   for (const auto& [key, value] : scalars.items()) scalar("train/" + key, value.get<double>(), step);
 }
 
-void RunLog::routing(int64_t step, const RoutingTotals& totals,
-                     const std::vector<std::vector<int64_t>>& steps_since_used, int64_t dead_window) {
-  if (totals.layers.empty()) return;
-  const torch::Tensor counts = totals.tokens_per_expert.cpu();
-  const torch::Tensor probabilities = totals.probability_sums.cpu();
-  const torch::Tensor entropies = totals.token_entropy_sums.cpu();
-  const torch::Tensor dropped = totals.dropped.cpu();
-  for (size_t i = 0; i < totals.layers.size(); ++i) {
-    const auto row = static_cast<int64_t>(i);
-    const std::vector<double> tokens = row_of(counts, row);
-    const RoutingStatistics statistics =
-        routing_statistics(tokens, row_of(probabilities, row), entropies[row].item<double>(), totals.num_tokens,
-                           dropped[row].item<double>(), steps_since_used[i], dead_window);
-    lines_.write(routing_event(step, totals.layers[i], statistics));
-    const std::string tag = "routing/layer_" + std::to_string(totals.layers[i]) + "/";
+void RunLog::routing(int64_t step, const std::vector<LayerRouting>& layers) {
+  for (const LayerRouting& layer : layers) {
+    const RoutingStatistics& statistics = layer.statistics;
+    lines_.write(routing_event(step, layer.layer, statistics));
+    const std::string tag = "routing/layer_" + std::to_string(layer.layer) + "/";
     scalar(tag + "max_violation", statistics.max_violation, step);
     scalar(tag + "entropy", statistics.entropy, step);
     scalar(tag + "dead_experts", static_cast<double>(statistics.dead_experts), step);
     scalar(tag + "dropped_fraction", statistics.dropped_fraction, step);
     scalar(tag + "experts_per_token", statistics.experts_per_token, step);
-    if (events_) events_->histogram(tag + "tokens_per_expert", tokens, step);
+    if (events_) events_->histogram(tag + "tokens_per_expert", layer.tokens_per_expert, step);
+    if (statistics.logit_rms.empty()) continue;
+    scalar(tag + "logit_norm", statistics.logit_norm, step);
+    scalar(tag + "z", statistics.z, step);
+    std::vector<double> norms = statistics.expert_output_norm;
+    std::replace_if(
+        norms.begin(), norms.end(), [](double norm) { return std::isnan(norm); }, 0.0);
+    if (events_) events_->histogram(tag + "expert_output_norm", norms, step);
+  }
+}
+
+void RunLog::alarm(int64_t step, const Collapse& collapse, const std::string& advice) {
+  const std::string text = describe_collapse(collapse) + "; " + advice;
+  log_warning(formatted("step %ld: routing alarm: ", step) + text);
+  lines_.write(alarm_event(step, collapse, advice));
+  if (events_) events_->text("alarm", text, step);
+}
+
+void RunLog::probe(int64_t step, const std::vector<ProbedRouting>& layers, const std::vector<std::string>& domains) {
+  for (const ProbedRouting& layer : layers) {
+    const OrderedJson event = probe_event(step, layer, domains);
+    lines_.write(event);
+    const std::string tag = "routing/layer_" + std::to_string(layer.layer) + "/";
+    for (const char* name : {"drift", "domain_information", "domain_share"}) {
+      if (!event[name].is_null()) scalar(tag + name, event[name].get<double>(), step);
+    }
   }
 }
 

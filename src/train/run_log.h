@@ -5,11 +5,13 @@
 #include <memory>
 #include <vector>
 
+#include "metrics/collapse_alarm.h"
 #include "metrics/jsonl.h"
 #include "metrics/progress.h"
-#include "metrics/routing_statistics.h"
 #include "metrics/tensorboard.h"
 #include "train/evaluate.h"
+#include "train/routing_probe.h"
+#include "train/routing_summary.h"
 #include "train/step.h"
 
 namespace switchyard {
@@ -24,8 +26,9 @@ class RunLog {
 
   void start(int64_t step, const Config& config);
   void training(int64_t step, int64_t tokens, const StepLosses& losses, double lr, double tokens_per_second);
-  void routing(int64_t step, const RoutingTotals& totals, const std::vector<std::vector<int64_t>>& steps_since_used,
-               int64_t dead_window);
+  void routing(int64_t step, const std::vector<LayerRouting>& layers);
+  void alarm(int64_t step, const Collapse& collapse, const std::string& advice);
+  void probe(int64_t step, const std::vector<ProbedRouting>& layers, const std::vector<std::string>& domains);
   void depth(int64_t step, const DepthTotals& totals);
   void evaluation(int64_t step, const Evaluation& evaluation);
   void event(const char* name, int64_t step);

@@ -23,11 +23,45 @@ double StepLosses::auxiliary_loss(std::string_view name) const {
 std::vector<Tensor*> sums_of(RoutingTotals& totals) {
   std::vector<Tensor*> sums = {&totals.tokens_per_expert, &totals.probability_sums, &totals.token_entropy_sums,
                                &totals.dropped};
+  for (Tensor* measured : {&totals.logit_squares, &totals.logit_sums, &totals.output_norms}) {
+    if (measured->defined()) sums.push_back(measured);
+  }
   for (Tensor& observed : totals.observed) {
     if (observed.defined()) sums.push_back(&observed);
   }
   return sums;
 }
+
+bool is_logged_step(const Config& config, int64_t step) {
+  return step == 1 || step == config.training.max_steps || step % config.training.log_interval == 0;
+}
+
+namespace {
+
+void add_parts(Tensor& total, const std::vector<Tensor>& parts) {
+  total = total.defined() ? total + torch::stack(parts) : torch::stack(parts);
+}
+
+void accumulate_measures(RoutingTotals& totals, const std::vector<RouterOutput>& routers) {
+  std::vector<Tensor> squares;
+  std::vector<Tensor> sums;
+  std::vector<Tensor> outputs;
+  for (const RouterOutput& router : routers) {
+    if (!router.output_norms.defined()) return;
+    const Tensor logits = router.logits.detach();
+    const Tensor squared = logits.square();
+    squares.push_back(squared.sum(0, /*keepdim=*/false, torch::kFloat64));
+    sums.push_back(torch::stack({squared.sum(1).sqrt().sum(torch::kFloat64),
+                                 torch::logsumexp(logits, 1).square().sum(torch::kFloat64),
+                                 torch::full({}, logits.size(0), squares.back().options())}));
+    outputs.push_back(router.output_norms);
+  }
+  add_parts(totals.logit_squares, squares);
+  add_parts(totals.logit_sums, sums);
+  add_parts(totals.output_norms, outputs);
+}
+
+}  // namespace
 
 void accumulate_routing(RoutingTotals& totals, const std::vector<RouterOutput>& routers) {
   if (routers.empty()) return;
@@ -53,13 +87,11 @@ void accumulate_routing(RoutingTotals& totals, const std::vector<RouterOutput>& 
     torch::Tensor& sum = totals.observed[i];
     sum = sum.defined() ? sum + routers[i].observed : routers[i].observed;
   }
-  const auto add = [](Tensor& total, const std::vector<Tensor>& parts) {
-    total = total.defined() ? total + torch::stack(parts) : torch::stack(parts);
-  };
-  add(totals.tokens_per_expert, counts);
-  add(totals.probability_sums, probabilities);
-  add(totals.token_entropy_sums, entropies);
-  add(totals.dropped, dropped);
+  add_parts(totals.tokens_per_expert, counts);
+  add_parts(totals.probability_sums, probabilities);
+  add_parts(totals.token_entropy_sums, entropies);
+  add_parts(totals.dropped, dropped);
+  accumulate_measures(totals, routers);
   totals.num_tokens += routers[0].logits.size(0);
   ++totals.num_micro_batches;
 }
@@ -215,6 +247,7 @@ StepLosses TrainingStep::gradients(int64_t step, int64_t micro_batches, const Mi
   model_->train();
   Tensor global_load;
   if (count > 1 && needs_global_load()) global_load = count_global_load(step, first, count, source);
+  model_->set_measuring(is_logged_step(config_, step));
   Sums sums;
   for (int64_t i = first; i < first + count; ++i) {
     seed_forward_pass(config_.run.seed, step, i);
@@ -222,6 +255,7 @@ StepLosses TrainingStep::gradients(int64_t step, int64_t micro_batches, const Mi
     if (i == first + count - 1) buckets_.arm();
     one_micro_batch(batch, 1.0 / static_cast<double>(micro_batches), global_load, sums);
   }
+  model_->set_measuring(false);
   buckets_.finish();
   add_totals_over_ranks();
   return over_ranks(sums, notice);

@@ -25,8 +25,14 @@ struct RoutingTotals {
   std::vector<torch::Tensor> observed;  // [L] sums over micro-batches of RouterOutput::observed, or undefined
   int64_t num_micro_batches = 0;
   int64_t num_tokens = 0;  // T
+  // Only where the model measures (logged steps), else undefined:
+  torch::Tensor logit_squares;  // [L, E] squared router logits
+  torch::Tensor logit_sums;     // [L, 3] each token's L2 norm of the logits; its squared logsumexp; 1
+  torch::Tensor output_norms;   // [L, E, 2] as RouterOutput::output_norms
 };
 
+// Whether metrics are written after this step (from 1 on); only then are those measured that are not free.
+bool is_logged_step(const Config& config, int64_t step);
 // The tensors in it that are sums over tokens or micro-batches, in a fixed order.
 std::vector<torch::Tensor*> sums_of(RoutingTotals& totals);
 // Adds one micro-batch's routing to the totals (made on first use).

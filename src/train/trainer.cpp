@@ -8,6 +8,7 @@
 #include "config/load.h"
 #include "data/dataset.h"
 #include "parallel/agree.h"
+#include "train/join.h"
 #include "train/loop.h"
 
 namespace switchyard {
@@ -15,33 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void check_batches(const Config& config, int ranks) {
-  const int64_t micro_batches = *config.training.global_batch_size / config.training.micro_batch_size;
-  if (micro_batches % ranks == 0) return;
-  throw ConfigError(
-      formatted("a step has %ld micro-batches (training.global_batch_size %ld / micro_batch_size %ld), "
-                "which %d ranks cannot share evenly",
-                micro_batches, *config.training.global_batch_size, config.training.micro_batch_size, ranks));
-}
-
 constexpr const char* kConfigFile = "config.yaml";
-
-// The launch, the ranks, and the log of this one.
-std::shared_ptr<World> join_world(const Config& config) {
-  const Launch launch = read_launch(process_environment());
-  if (launch.world_size > 1) log_as_rank(launch.rank);
-  if (launch.world_size == 1 && config.parallel.expert_parallel_size > 1) {
-    throw ConfigError("parallel.expert_parallel_size is " + std::to_string(config.parallel.expert_parallel_size) +
-                      ", but this run has one process: it must be 1, or start several with torchrun, mpirun or srun");
-  }
-  const auto world = World::join(launch, config.parallel, choose_device(config, launch));
-  if (world->size() > 1) {
-    require_same(world->control(), "program", checksum_file("/proc/self/exe"));
-    require_same(world->control(), "configuration", dump_config(config));
-    check_batches(config, world->size());
-  }
-  return world;
-}
 
 void log_into(const fs::path& folder, const World& world) {
   log_to_file(folder / (world.rank() == 0 ? std::string("log.txt") : formatted("log-rank-%05d.txt", world.rank())));

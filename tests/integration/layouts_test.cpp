@@ -27,6 +27,7 @@ using torch::Tensor;
 constexpr int64_t kSteps = 50;
 constexpr int64_t kMicroBatches = 8;
 constexpr int64_t kLength = 6;
+const std::string kBroken = "broken:";  // before the folder: see train_broken()
 
 struct Case {
   const char* name;
@@ -36,15 +37,15 @@ struct Case {
 // Every router and every loss, in models that also have what else could depend on the layout.
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = {
-      {"top_k", {"moe.num_shared_experts=1"}},
+      {"top_k", {"moe.num_shared_experts=1", "model.num_layers=2"}},
       {"top_k_micro_batch", {"moe.aux_loss_scope=micro_batch", "moe.aux_loss_choices=first"}},
       {"top_k_sequence", {"moe.aux_loss_scope=sequence", "moe.aux_loss_probabilities=chosen"}},
       {"top_k_capacity", {"moe.capacity_factor=1.0", "moe.aux_loss_layers=mean"}},
-      // A router of zeros that no gradient reaches: every token on the first expert, none on the other ranks.
-      {"top_k_one_expert",
-       {"moe.router.init_scale=0", "moe.router.softmax=after", "moe.top_k=1", "moe.aux_loss_coeff=0",
-        "moe.z_loss_coeff=0"}},
-      {"sigmoid_bias", {"moe.router.score=sigmoid", "moe.router.expert_bias=true", "moe.router.bias_rate=0.01"}},
+      // A router of zeros: at first every token goes to the first two experts, and no other rank has any.
+      {"top_k_one_rank",
+       {"moe.router.init_scale=0", "moe.router.softmax=after", "moe.aux_loss_coeff=0", "moe.z_loss_coeff=0"}},
+      {"sigmoid_bias",
+       {"moe.router.score=sigmoid", "moe.router.expert_bias=true", "moe.router.bias_rate=0.01", "model.num_layers=2"}},
       {"groups", {"moe.router.num_groups=4", "moe.router.top_groups=2"}},
       {"second_expert", {"moe.router.second_expert=random", "moe.capacity_factor=1.25"}},
       {"null_experts", {"moe.router.null_experts=2"}},
@@ -60,7 +61,7 @@ const std::vector<Case>& cases() {
       {"sinkhorn", {"moe.router.type=sinkhorn"}},
       {"quantile", {"moe.router.type=quantile"}},
       {"soft_moe", {"moe.router.type=soft_moe"}},
-      {"depth", {"mixture_of_depths.capacity_factor=0.5", "mixture_of_depths.layer_freq=2"}},
+      {"depth", {"mixture_of_depths.capacity_factor=0.5", "mixture_of_depths.layer_freq=2", "model.num_layers=2"}},
   };
   return all;
 }
@@ -103,6 +104,16 @@ Json numbers_of(const StepLosses& losses, TrainingStep& step) {
   return line;
 }
 
+MicroBatchSource tokens_of(const Config& config, int64_t step) {
+  return [vocabulary = *config.model.vocab_size, step](int64_t micro_batch) {
+    // No token twice: equal ones could tie in a router, and rounding would decide.
+    const auto seed = static_cast<uint64_t>(step * kMicroBatches + micro_batch);
+    const Tensor order = test::random_tensor({vocabulary}, seed).argsort();
+    const Tensor tokens = order.narrow(0, 0, kLength + 1).unsqueeze(0);
+    return BatchTensors{tokens.narrow(1, 0, kLength), tokens.narrow(1, 1, kLength).flatten(), 1};
+  };
+}
+
 // What one rank does: trains every case and leaves OUT/<case>.json and a checkpoint in OUT/<case>.
 void train_case(const Case& test, const test::Layout& layout, const fs::path& out,
                 const std::shared_ptr<World>& world) {
@@ -111,13 +122,7 @@ void train_case(const Case& test, const test::Layout& layout, const fs::path& ou
   TrainingStep step(model, config, world);
   Json lines = Json::array();
   for (int64_t i = 1; i <= kSteps; ++i) {
-    const StepLosses losses = step.gradients(i, kMicroBatches, [&](int64_t micro_batch) {
-      // No token twice: equal ones could tie in a router, and rounding would decide.
-      const auto seed = static_cast<uint64_t>(i * kMicroBatches + micro_batch);
-      const Tensor order = test::random_tensor({*config.model.vocab_size}, seed).argsort();
-      const Tensor tokens = order.narrow(0, 0, kLength + 1).unsqueeze(0);
-      return BatchTensors{tokens.narrow(1, 0, kLength), tokens.narrow(1, 1, kLength).flatten(), 1};
-    });
+    const StepLosses losses = step.gradients(i, kMicroBatches, tokens_of(config, i));
     lines.push_back(numbers_of(losses, step));
     step.update(3e-3);
   }
@@ -125,6 +130,16 @@ void train_case(const Case& test, const test::Layout& layout, const fs::path& ou
   checkpoint.step = kSteps;
   save_checkpoint_share(out / test.name, checkpoint, owned_share(model, step, *world), 0, world->saving());
   if (world->first()) write_file_durably(out / (std::string(test.name) + ".json"), lines.dump());
+}
+
+// One rank's weights are broken: what every rank then hears of the step, by rank.
+void train_broken(const test::Layout& layout, const fs::path& out, const std::shared_ptr<World>& world) {
+  const Config config = config_of({"broken", {}}, layout);
+  Transformer model = build_model(config, torch::kCPU, experts_here(config, *world));
+  TrainingStep step(model, config, world);
+  if (world->rank() == 1) model->output_weight().detach().fill_(std::numeric_limits<double>::quiet_NaN());
+  const StepLosses losses = step.gradients(1, kMicroBatches, tokens_of(config, 1));
+  write_file_durably(out / std::to_string(world->rank()), Json({losses.finite(), losses.faulty_rank}).dump());
 }
 
 struct Results {
@@ -223,14 +238,24 @@ TEST(Layouts, SinglePrecisionStaysNearAndIsTheSameTwice) {
   }
 }
 
+TEST(Faults, ANumberThatIsNotFiniteOnOneRankIsSeenByAllBeforeTheUpdate) {
+  const test::TemporaryFolder folder;
+  test::run_ranks({.ranks = 2, .expert_parallel = 2}, kBroken + folder.path().string());
+  for (const char* rank : {"0", "1"}) {
+    EXPECT_EQ(parse_json(read_file(folder / rank), rank), Json({false, 1})) << rank;
+  }
+}
+
 }  // namespace
 }  // namespace switchyard
 
 int main(int argc, char** argv) {
   using namespace switchyard;
-  if (argc == 2 && std::string(argv[1]) != "" && std::getenv("SWITCHYARD_TEST_LAYOUT") != nullptr) {
+  if (argc == 2 && std::getenv("SWITCHYARD_TEST_LAYOUT") != nullptr) {
+    const std::string argument = argv[1];
     return test::as_rank([&](const test::Layout& layout, const std::shared_ptr<World>& world) {
-      for (const Case& test : cases()) train_case(test, layout, argv[1], world);
+      if (argument.starts_with(kBroken)) return train_broken(layout, argument.substr(kBroken.size()), world);
+      for (const Case& test : cases()) train_case(test, layout, argument, world);
     });
   }
   testing::InitGoogleTest(&argc, argv);

@@ -47,6 +47,25 @@ class Report : public ::testing::Test {
   TemporaryFolder scratch_{test::memory_folder()};
 };
 
+TEST_F(Report, ShowsAlarmsAndWhatEvaluationsSaidOfTheRouting) {
+  const auto run =
+      folder("run",
+             "{\"event\":\"start\",\"step\":0}\n"
+             "{\"event\":\"routing\",\"step\":2,\"layer\":1,\"load\":[1,0],\"z\":2.5,\"logit_norm\":3}\n"
+             "{\"event\":\"alarm\",\"step\":2,\"layer\":1,\"message\":\"layer 1: <it>\",\"advice\":\"do\"}\n"
+             "{\"event\":\"routing_eval\",\"step\":2,\"layer\":1,\"drift\":null,\"domain_share\":0.25}\n"
+             "{\"event\":\"routing_eval\",\"step\":4,\"layer\":1,\"drift\":0.5,\"domain_share\":0.75}\n");
+  const Json data = data_of(render_report({run}))["runs"][0];
+  ASSERT_EQ(data["alarms"].size(), 1U);
+  EXPECT_EQ(data["alarms"][0]["message"], "layer 1: <it>");
+  EXPECT_EQ(data["summary"]["alarms"], 1);
+  const Json& layer = data["layers"][0];
+  EXPECT_EQ(layer["columns"]["z"]["mean"], Json::array({2.5}));
+  EXPECT_EQ(layer["probe"]["columns"]["drift"]["mean"], Json::array({nullptr, 0.5}));
+  EXPECT_EQ(layer["probe"]["columns"]["domain_share"]["mean"], Json::array({0.25, 0.75}));
+  EXPECT_THAT(message("{\"event\":\"alarm\",\"step\":2}\n"), HasSubstr("the line has no 'layer'"));
+}
+
 TEST_F(Report, ContainsEveryRunAndLayer) {
   const auto moe = write_sample_run(scratch_.path(), {.name = "moe", .steps = 100, .layers = 3, .experts = 4});
   const auto dense = write_sample_run(scratch_.path(), {.name = "dense", .steps = 100, .layers = 0});

@@ -84,7 +84,9 @@ TEST(RoutingStatistics, OneExpertIsBalanced) {
 TEST(RoutingStatistics, ExpertsAreDeadFromTheWindowOn) {
   const std::vector<double> counts = {1, 1, 1, 1};
   const std::vector<int64_t> unused = {0, 99, 100, 101};
-  EXPECT_EQ(routing_statistics(counts, counts, 0, 4, 0, unused, 100).dead_experts, 2);
+  const RoutingStatistics found = routing_statistics(counts, counts, 0, 4, 0, unused, 100);
+  EXPECT_EQ(found.dead_experts, 2);
+  EXPECT_THAT(found.dead, ElementsAre(2, 3));
 }
 
 TEST(RoutingStatistics, SizesMustAgree) {
@@ -94,6 +96,23 @@ TEST(RoutingStatistics, SizesMustAgree) {
               HasSubstr("probability_sums has 3 entries where 2 experts are counted"));
   EXPECT_THAT(test::message_of<Error>([&] { routing_statistics(three, three, 0, 1, 0, used, 1); }),
               HasSubstr("steps_since_used has 2"));
+}
+
+TEST(RoutingStatistics, MeasuresAreMeansOverTokensAndRows) {
+  RoutingStatistics found = statistics_of({3, 1});
+  EXPECT_TRUE(std::isnan(found.logit_norm));
+  add_measures(found, {.logit_squares = {36, 4},
+                       .logit_norm_sum = 10,
+                       .z_sum = 6,
+                       .num_tokens = 4,
+                       .output_norm_sums = {1.5, 0},
+                       .output_row_counts = {3, 0}});
+  EXPECT_DOUBLE_EQ(found.logit_norm, 2.5);
+  EXPECT_DOUBLE_EQ(found.z, 1.5);
+  EXPECT_THAT(found.logit_rms, ElementsAre(3, 1));
+  EXPECT_DOUBLE_EQ(found.expert_output_norm[0], 0.5);
+  EXPECT_TRUE(std::isnan(found.expert_output_norm[1]));
+  EXPECT_THAT(test::message_of<Error>([&] { add_measures(found, {}); }), HasSubstr("logit_squares has 0 entries"));
 }
 
 TEST(RoutingEvent, HoldsEveryField) {
@@ -111,6 +130,13 @@ TEST(RoutingEvent, HoldsEveryField) {
             R"({"event":"routing","step":40,"layer":3,"load":[0.75,0.25],"mean_probability":[0.5,0.5],)"
             R"("max_violation":0.5,"load_cv":0.125,"entropy":0.8125,"token_entropy":0.25,"dead_experts":1,)"
             R"("dropped_fraction":0.0625,"experts_per_token":1.5})");
+  statistics.logit_norm = 2;
+  statistics.z = 0.5;
+  statistics.logit_rms = {1, 3};
+  statistics.expert_output_norm = {0.25, 4};
+  EXPECT_THAT(
+      routing_event(40, 3, statistics).dump(),
+      ::testing::EndsWith(R"("logit_norm":2.0,"z":0.5,"logit_rms":[1.0,3.0],"expert_output_norm":[0.25,4.0]})"));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "base/files.h"
 #include "base/random.h"
+#include "metrics/collapse_alarm.h"
 #include "metrics/jsonl.h"
 #include "metrics/routing_statistics.h"
 #include "tests/support/temporary_folder.h"
@@ -84,6 +85,20 @@ inline OrderedJson sample_eval_line(const SampleRun& run, int64_t step) {
   return {{"event", "eval"}, {"step", step}, {"val_loss", loss}, {"perplexity", std::exp(loss)}, {"domains", domains}};
 }
 
+inline OrderedJson sample_probe_line(const SampleRun& run, int64_t step, int64_t layer) {
+  const double progress = static_cast<double>(step) / static_cast<double>(run.steps);
+  OrderedJson line = {{"event", "routing_eval"}, {"step", step}, {"layer", layer}, {"drift", nullptr}};
+  if (step > run.steps / 10) line["drift"] = 0.9 - 0.6 * progress + 0.05 * sample_noise(run, step, layer, -6);
+  line["domain_information"] = 0.2 * progress + 0.01 * sample_noise(run, step, layer, -7);
+  line["domain_share"] = line["domain_information"].get<double>() / std::log(3.0);
+  return line;
+}
+
+inline OrderedJson sample_alarm_line(int64_t step) {
+  return alarm_event(step, {CollapseKind::kLoad, 2, {5}, 0.75, 0.625},
+                     "moe.aux_loss_coeff is 0: set 0.01, or set moe.router.expert_bias=true");
+}
+
 // Writes `root`/name with config.yaml and metrics.jsonl; returns the folder. The file is written at once, since a
 // hundred thousand lines flushed one by one take their time.
 inline std::filesystem::path write_sample_run(const std::filesystem::path& root, const SampleRun& run) {
@@ -106,7 +121,11 @@ inline std::filesystem::path write_sample_run(const std::filesystem::path& root,
     add(sample_train_line(run, step));
     for (int64_t layer = 0; layer < run.layers; ++layer)
       add(routing_event(step, layer, sample_routing(run, step, layer)));
-    if (step % (run.steps / 10) == 0) add(sample_eval_line(run, step));
+    if (step % (run.steps / 10) == 0) {
+      add(sample_eval_line(run, step));
+      for (int64_t layer = 0; layer < run.layers; ++layer) add(sample_probe_line(run, step, layer));
+    }
+    if (run.imbalance >= 1 && run.layers > 0 && step == run.steps / 5) add(sample_alarm_line(step));
     if (step == run.steps / 2) {
       add({{"event", "stopped"}, {"step", step}});
       add({{"event", "start"}, {"step", step}, {"time", 1760003600}});

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -45,14 +46,14 @@ class Ranks(ProgramTest):
             **more,
         }
 
-    def launch(self, size, *arguments, ranks=None, per_rank=None, **more):
-        """Starts ranks of `size`; per_rank gives a rank arguments of its own."""
+    def launch(self, size, *arguments, ranks=None, per_rank=None, binaries=None, **more):
+        """Starts ranks of `size`; per_rank gives a rank arguments of its own, binaries a program."""
         port = free_port()
         processes = []
         for rank in ranks if ranks is not None else range(size):
             own = (per_rank or {}).get(rank, ())
             process = subprocess.Popen(
-                [BINARY, *map(str, arguments), *own],
+                [(binaries or {}).get(rank, BINARY), *map(str, arguments), *own],
                 cwd=self.folder,
                 env=self.environment(rank, size, port, **more),
                 stdin=subprocess.DEVNULL,
@@ -204,7 +205,7 @@ class Faults(Ranks):
                 expect = [1, 1]
                 expect[victim] = -signal.SIGKILL
                 texts = self.finish_all(processes, expect)
-                self.assertRegex(texts[1 - victim], rf"rank {victim}( gave no answer|, which holds the store, is gone)")
+                self.assertRegex(texts[1 - victim], rf"rank {victim}( gave no answer|, which holds the store, is gone or out of reach)")
                 self.assert_whole_checkpoint()
 
     def test_a_stopped_rank_is_named_after_the_time_out(self):
@@ -238,6 +239,31 @@ class Faults(Ranks):
         for text in self.finish_all(self.start(2, TIMEOUT, per_rank={1: ["optimizer.lr=0.5"]}), 1):
             self.assertIn("rank 1 started with another configuration than rank 0", text)
         self.assertFalse((self.folder / "run").exists())
+
+    def test_another_program_on_one_rank(self):
+        other = self.folder / "other"
+        shutil.copy(BINARY, other)
+        with other.open("ab") as file:
+            file.write(b"x")
+        for text in self.finish_all(self.start(2, TIMEOUT, binaries={1: str(other)}), 1):
+            self.assertIn("rank 1 started with another program than rank 0", text)
+
+    def test_kills_while_saving_lose_nothing(self):
+        stream = random.Random(3)
+        arguments = ("train", "config.yaml", "run.dir=run")
+        newest = 0
+        for _ in range(6):
+            processes = self.launch(2, *arguments, *self.LONG, TIMEOUT)
+            self.wait_for_step("run", newest + stream.randint(2, 6))
+            time.sleep(stream.random() / 50)  # somewhere in a step or a save
+            victim = stream.randrange(2)
+            processes[victim].kill()
+            self.finish_all(processes, [-signal.SIGKILL if rank == victim else 1 for rank in range(2)])
+            done = self.switchyard("eval", "run", "--json")
+            step = json.loads(done.stdout)["step"]
+            self.assertGreaterEqual(step, max(1, newest))
+            newest = step
+            arguments = ("train", "--resume", "run")
 
     def test_a_port_that_is_taken(self):
         with socket.socket() as other:
@@ -296,6 +322,67 @@ class Faults(Ranks):
         self.assertIn(lost.name, done.stderr)
         texts = self.run_ranks(2, "train", "--resume", "run", "training.max_steps=14")
         self.assertIn("skipping the partial checkpoint", (self.folder / "run/log.txt").read_text(), texts)
+
+
+class Network(Ranks):
+    """Two ranks on two machines, as far as the kernel can play them: network namespaces with a cable between them."""
+
+    def setUp(self):
+        super().setUp()
+        self.names = [f"sw-{os.getpid()}-{side}" for side in "ab"]
+        if shutil.which("ip") is None:
+            self.skipTest("no ip (iproute2)")
+        for name in self.names:
+            done = subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True, text=True)
+            if done.returncode != 0:
+                self.skipTest(f"no network namespaces here: {done.stderr.strip()}")
+            self.addCleanup(subprocess.run, ["ip", "netns", "del", name], check=False)
+        a, b = self.names
+        self.ip("link", "add", "cable", "netns", a, "type", "veth", "peer", "name", "cable", "netns", b)
+        for name, address in zip(self.names, ("10.213.0.1", "10.213.0.2"), strict=True):
+            self.ip("-n", name, "addr", "add", f"{address}/24", "dev", "cable")
+            self.ip("-n", name, "link", "set", "cable", "up")
+            self.ip("-n", name, "link", "set", "lo", "up")
+
+    def ip(self, *arguments):
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+    def cable(self, state):
+        self.ip("-n", self.names[1], "link", "set", "cable", state)
+
+    def start(self, timeout, steps):
+        processes = []
+        for rank, name in enumerate(self.names):
+            environment = self.environment(rank, 2, 29555, MASTER_ADDR="10.213.0.1", LOCAL_RANK="0", LOCAL_WORLD_SIZE="1")
+            process = subprocess.Popen(
+                ["ip", "netns", "exec", name, BINARY, "train", "config.yaml", "run.dir=run", f"parallel.timeout={timeout}",
+                 "parallel.expert_parallel_size=2", f"training.max_steps={steps}"],
+                cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            self.addCleanup(process.stderr.close)
+            self.addCleanup(process.wait)
+            self.addCleanup(process.kill)
+            processes.append(process)
+        return processes
+
+    def test_a_cut_cable_ends_both(self):
+        processes = self.start(timeout=4, steps=100000)
+        self.wait_for_step("run", 5)
+        self.cable("down")
+        texts = self.finish_all(processes, 1)
+        self.assertRegex(texts[0], "the collective .* failed; rank 1 gave no answer")
+        self.assertRegex(texts[1], "the collective .* failed; .*rank 0")
+        self.assertTrue(self.checkpoints("run"))
+
+    def test_a_cable_that_comes_back_in_time_ends_nothing(self):
+        processes = self.start(timeout=60, steps=300)
+        self.wait_for_step("run", 5)
+        self.cable("down")
+        time.sleep(1)
+        self.cable("up")
+        self.finish_all(processes)
+        self.assertEqual(self.lines("run")[-1]["event"], "end")
 
 
 if __name__ == "__main__":

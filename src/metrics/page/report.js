@@ -96,44 +96,13 @@ function domainCharts() {
 
 const kStatus = { running: "still running, or ended without a word", stopped: "stopped before its end", finished: "finished" };
 
-function themeButton() {
-  const dark = () => {
-    const chosen = document.documentElement.dataset.theme;
-    return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  };
-  const button = element("button", { type: "button", id: "theme" });
-  const name = () => (button.textContent = dark() ? "Light theme" : "Dark theme");
-  button.addEventListener("click", () => {
-    document.documentElement.dataset.theme = dark() ? "light" : "dark";
-    name();
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", name);
-  name();
-  return button;
-}
-
 function buildHead() {
   const run = runs[0];
   const lead = several
     ? `Up to ${formatCount(Math.max(...runs.map((one) => one.summary.step)))} steps`
     : `${formatCount(run.summary.step)} steps` + (isNumber(run.summary.tokens) ? `, ${formatCount(run.summary.tokens)} tokens` : "") +
       `; ${kStatus[run.status]}`;
-  const text = element("div", {}, element("p", { class: "kicker" }, "Switchyard training report"),
-    element("h1", {}, several ? `${runs.length} runs compared` : run.name), element("p", { class: "lead" }, lead));
-  document.getElementById("top").append(text, themeButton());
-}
-
-function segmented(label, options, current, choose) {
-  const group = element("span", { class: "segments", role: "group", "aria-label": label });
-  for (const [value, text] of options) {
-    const button = element("button", { type: "button", "aria-pressed": String(value === current) }, text);
-    button.addEventListener("click", () => {
-      for (const other of group.children) other.setAttribute("aria-pressed", String(other === button));
-      choose(value);
-    });
-    group.append(button);
-  }
-  return element("span", { class: "field" }, label, group);
+  showHead("Switchyard training report", several ? `${runs.length} runs compared` : run.name, lead);
 }
 
 function runButtons() {
@@ -203,6 +172,7 @@ function numberRows() {
     of("Max violation", "worst layer, 0 is balanced", "max_violation", formatValue),
     of("Load entropy", "lowest layer, 1 is uniform", "entropy", formatValue),
     of("Dead experts", "all layers, at the end", "dead_experts", formatCount),
+    of("Routing alarms", "", "alarms", formatCount),
     of("Dropped assignments", "worst layer", "dropped_fraction", formatShare),
   ];
   const speed = [of("Tokens a second", "median", "tokens_per_second", formatCount, -1), of("Tokens", "", "tokens", formatCount),
@@ -256,17 +226,6 @@ function tiles() {
 
 // ---- sections ----
 
-const main = document.getElementById("main");
-
-function section(id, title, note, charts) {
-  if (charts.length === 0) return;
-  const narrow = charts.filter((chart) => !chart.spec.wide);
-  const three = narrow.length === 3;
-  if (!three && narrow.length % 2 === 1) narrow[narrow.length - 1].node.classList.add("wide");  // leaves no hole
-  main.append(element("h2", { id }, title), element("p", { class: "note" }, note),
-    element("div", { class: three ? "grid three" : "grid" }, ...charts.map((chart) => chart.node)));
-}
-
 function buildLearning() {
   const loss = { unit: "nats per token", noisy: true, log: true };
   section("learning", "Learning", "Losses in nats per token, without the router's. The pale line is what was logged, the strong one is smoothed; a pale " +
@@ -311,12 +270,15 @@ function layerCard(run, layer, most) {
   const same = (one) => one.layers.find((candidate) => candidate.layer === layer.layer);
   const small = (title, unit, column, range) =>
     chartOf({ title, unit, height: 84, range }, same, column);
+  const probe = (title, unit, column, range) => chartOf({ title, unit, height: 84, range }, (run) => (same(run) || {}).probe, column);
   const entropies = () => visibleRuns().flatMap((one) => [
     ...lineOf(one, same(one), "entropy", several ? {} : { name: "load" }),
     ...(several ? [] : lineOf(one, same(one), "token_entropy", { name: "per token", colour: "var(--run-1)" }))]);
   const charts = [...small("Max violation", "largest load / uniform \u2212 1", "max_violation", [0]),
     ...(layer.columns.entropy ? [new LineChart({ title: "Entropy", unit: "1 = uniform", height: 84, lines: entropies,
-      range: [1], ownLegend: !several })] : [])];
+      range: [1], ownLegend: !several })] : []),
+    ...probe("Drift", "tokens that changed experts", "drift", [0]),
+    ...probe("Domain", "share that the expert tells", "domain_share", [0])];
   map.node.append(element("div", { class: "pair" }, ...charts.map((chart) => chart.node)));
   return map.node;
 }
@@ -349,6 +311,19 @@ function buildRouting() {
   show(routed[0]);
 }
 
+function buildAlarms() {
+  const lines = runs.flatMap((run) => run.alarms.map((alarm) => [run, alarm]));
+  if (lines.length === 0) return;
+  main.append(element("h2", { id: "alarms" }, "Routing alarms"),
+    element("p", { class: "note" }, "When a layer\u2019s experts count as collapsed is set by metrics.alarm."));
+  const body = element("tbody");
+  for (const [run, alarm] of lines) {
+    body.append(element("tr", {}, element("th", { scope: "row" }, ...(several ? [swatch(run.colour, run.dash), `${run.label}, `] : []),
+      `step ${formatCount(alarm.step)}`), element("td", { class: "wrap left" }, `${alarm.message}; ${alarm.advice}`)));
+  }
+  main.append(element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Routing alarms" }, element("table", {}, body)));
+}
+
 function buildConfigs() {
   const shown = runs.filter((run) => run.config !== "");
   if (shown.length === 0) return;
@@ -364,12 +339,8 @@ buildHead();
 buildControls();
 main.append(element("h2", { id: "results" }, "Results"), ...(several ? [] : [tiles()]), numbers());
 measureX();
+buildAlarms();
 buildLearning();
 buildRouting();
 buildConfigs();
-redrawAll();
-let drawnWidth = innerWidth;
-new ResizeObserver(() => {
-  if (innerWidth !== drawnWidth) redrawAll();
-  drawnWidth = innerWidth;
-}).observe(document.body);
+finish();

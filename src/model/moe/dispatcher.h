@@ -30,8 +30,9 @@ class Dispatcher {
 
   // y[t] = sum over kept choices k of weights[t, k] * expert_{ids[t, k]}(x[t]). x [T, D] -> [T, D]. Differentiable in
   // x, the weights and whatever `experts` uses. The order of the sum is fixed: choice 0 first.
+  // `output_norms`, where not null, gets RouterOutput::output_norms.
   torch::Tensor run(const torch::Tensor& x, const RouterOutput& routing, const ExpertFunction& experts,
-                    const Meanwhile& meanwhile = {});
+                    const Meanwhile& meanwhile = {}, torch::Tensor* output_norms = nullptr);
 
  protected:
   // What `run` gives to compute(): rows that travel need no rounding up.

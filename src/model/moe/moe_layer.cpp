@@ -37,11 +37,17 @@ void leave_out_inactive(RouterOutput& routing, const Tensor& active) {
   dispatch = dispatch / dispatch.sum(1, /*keepdim=*/true).clamp_min(1e-20);
 }
 
+// As RouterOutput::output_norms, of computed [E, ..., D].
+Tensor norms_of(const Tensor& computed) {
+  const Tensor norms = torch::linalg_vector_norm(computed.detach(), 2, -1).to(torch::kFloat64).flatten(1);
+  return torch::stack({norms.sum(1), torch::full_like(norms.sum(1), norms.size(1))}, 1);
+}
+
 }  // namespace
 
 // Every expert computes its slots, which are mixtures of a sequence's tokens. x [T, D] -> [T, D].
 Tensor MoeLayerImpl::through_slots(const Tensor& x, const SlotWeights& slots, Dispatcher& dispatcher,
-                                   const ExpertFunction& experts, const Meanwhile& meanwhile) {
+                                   const ExpertFunction& experts, const Meanwhile& meanwhile, Tensor* output_norms) {
   const int64_t sequences = slots.dispatch.size(0);
   const int64_t num_experts = config_.num_experts;
   const int64_t per_expert = slots.dispatch.size(2) / num_experts;
@@ -52,22 +58,26 @@ Tensor MoeLayerImpl::through_slots(const Tensor& x, const SlotWeights& slots, Di
                          torch::arange(1, num_experts + 1, torch::TensorOptions(torch::kInt64).device(x.device()));
   const Tensor computed =
       dispatcher.compute(rows, offsets, experts, meanwhile).view({num_experts, sequences, per_expert, -1});
+  if (output_norms != nullptr) *output_norms = norms_of(computed);
   return torch::bmm(slots.combine.to(x.scalar_type()), computed.transpose(0, 1).flatten(1, 2)).view_as(x);
 }
 
 // Every expert computes every token. x [T, D] -> [E, T, D].
 Tensor MoeLayerImpl::each_alone(const Tensor& x, Dispatcher& dispatcher, const ExpertFunction& experts,
-                                const Meanwhile& meanwhile) {
+                                const Meanwhile& meanwhile, Tensor* output_norms) {
   const int64_t num_experts = config_.num_experts;
   const Tensor offsets =
       x.size(0) * torch::arange(1, num_experts + 1, torch::TensorOptions(torch::kInt64).device(x.device()));
-  return dispatcher.compute(x.repeat({num_experts, 1}), offsets, experts, meanwhile)
-      .view({num_experts, x.size(0), x.size(1)});
+  const Tensor computed = dispatcher.compute(x.repeat({num_experts, 1}), offsets, experts, meanwhile)
+                              .view({num_experts, x.size(0), x.size(1)});
+  if (output_norms != nullptr) *output_norms = norms_of(computed);
+  return computed;
 }
 
 MoeLayerImpl::Output MoeLayerImpl::forward(const RouterInput& input, Dispatcher& dispatcher,
-                                           std::optional<double> capacity_factor) {
+                                           std::optional<double> capacity_factor, bool measure) {
   Output output;
+  Tensor* const norms = measure ? &output.routing.output_norms : nullptr;
   const Tensor& x = input.x;
   output.routing = router_->forward(input);
   output.routing.layer = layer_;
@@ -84,12 +94,12 @@ MoeLayerImpl::Output MoeLayerImpl::forward(const RouterInput& input, Dispatcher&
     if (shared_experts_) shared = shared_experts_->forward(x);
   };
   if (compete_) {
-    output.routing.alone = each_alone(x, dispatcher, experts, meanwhile);
+    output.routing.alone = each_alone(x, dispatcher, experts, meanwhile, norms);
     const Tensor weights = output.routing.probabilities.t().unsqueeze(-1);  // [E, T, 1]
     output.y = (weights.to(x.scalar_type()) * output.routing.alone).sum(0);
   } else {
-    output.y = output.routing.slots ? through_slots(x, *output.routing.slots, dispatcher, experts, meanwhile)
-                                    : dispatcher.run(x, output.routing, experts, meanwhile);
+    output.y = output.routing.slots ? through_slots(x, *output.routing.slots, dispatcher, experts, meanwhile, norms)
+                                    : dispatcher.run(x, output.routing, experts, meanwhile, norms);
   }
   for (const Tensor& beside : {shared, dense_residual_ ? dense_residual_->forward(x) : Tensor()}) {
     if (!beside.defined()) continue;

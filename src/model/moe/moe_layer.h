@@ -23,16 +23,18 @@ class MoeLayerImpl : public torch::nn::Module {
     torch::Tensor y;  // [T, D]
     RouterOutput routing;
   };
-  // capacity_factor: none is dropless. Collectives: those of the dispatcher.
-  Output forward(const RouterInput& input, Dispatcher& dispatcher, std::optional<double> capacity_factor);
+  // capacity_factor: none is dropless. `measure`: fill RouterOutput::output_norms. Collectives: those of the
+  // dispatcher.
+  Output forward(const RouterInput& input, Dispatcher& dispatcher, std::optional<double> capacity_factor,
+                 bool measure = false);
   Router& router() { return *router_; }
 
  private:
   torch::Tensor through_slots(const torch::Tensor& x, const SlotWeights& slots, Dispatcher& dispatcher,
-                              const ExpertFunction& experts, const Meanwhile& meanwhile);
+                              const ExpertFunction& experts, const Meanwhile& meanwhile, torch::Tensor* output_norms);
 
   torch::Tensor each_alone(const torch::Tensor& x, Dispatcher& dispatcher, const ExpertFunction& experts,
-                           const Meanwhile& meanwhile);
+                           const Meanwhile& meanwhile, torch::Tensor* output_norms);
 
   MoeConfig config_;
   int64_t layer_;
