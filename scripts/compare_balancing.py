@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--last", type=int, default=5, help="routing events at the end that are averaged")
     comparison.add_arguments(parser, seeds=(1,))
     arguments = parser.parse_intermixed_args()
-    return comparison.report(lambda: compare(arguments))
+    return comparison.report(lambda: compare(arguments), arguments.write)
 
 
 if __name__ == "__main__":

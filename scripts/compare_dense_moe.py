@@ -73,7 +73,7 @@ def compare(arguments: argparse.Namespace) -> str:
     """Runs everything and renders the answer."""
     variants = {"dense": comparison.Variant(arguments.dense), "moe": comparison.Variant(arguments.moe)}
     active = {
-        name: runs.inspect(arguments.binary, variant.config, arguments.overrides)["active_parameters"]
+        name: runs.ask(arguments.binary, "inspect", variant.config, arguments.overrides)["active_parameters"]
         for name, variant in variants.items()
     }
     results = comparison.run_variants(arguments, variants)
@@ -87,7 +87,7 @@ def main() -> int:
     parser.add_argument("--moe", type=Path, required=True, help="configuration with one")
     comparison.add_arguments(parser, seeds=(1, 2, 3))
     arguments = parser.parse_intermixed_args()
-    return comparison.report(lambda: compare(arguments))
+    return comparison.report(lambda: compare(arguments), arguments.write)
 
 
 if __name__ == "__main__":

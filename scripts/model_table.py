@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.tables import markdown_table
+from lib.tables import markdown_table, part_on_page, put_on_page
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODELS = REPOSITORY / "configs" / "models"
 PAGE = REPOSITORY / "docs" / "models.md"
-BEGIN, END = "<!-- made by scripts/model_table.py -->\n", "\n<!-- end -->"
+MAKER = "scripts/model_table.py"
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def tables(switchyard: str) -> str:
 
 def tables_on_page() -> str:
     """The tables that docs/models.md has now."""
-    return PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    return part_on_page(PAGE, MAKER)
 
 
 def main() -> None:
@@ -163,8 +163,7 @@ def main() -> None:
     arguments = parser.parse_args()
     made = tables(arguments.switchyard)
     if arguments.write:
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(page.replace(BEGIN + tables_on_page() + END, BEGIN + made + END), encoding="utf-8")
+        put_on_page(PAGE, MAKER, made)
     print(made)
 
 

@@ -4,6 +4,7 @@
   scripts/plot.py loss RUN... --out loss.svg [--labels NAME...]    training and validation loss of several runs
   scripts/plot.py load RUN --out load.png [--layers N...]          what share of the tokens each expert got, over time
   scripts/plot.py overview RUN --out run.png                       both beside each other
+  scripts/plot.py comparison routers.csv --out routers.png         final losses and balance, by compare_routers.py
 
 The ending of --out says the format: .png or .svg. `switchyard report` makes an interactive page without Python.
 """
@@ -11,6 +12,7 @@ The ending of --out says the format: .png or .svg. `switchyard report` makes an 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import sys
 from pathlib import Path
@@ -104,9 +106,36 @@ def draw_overview(folder: Path, figure: object) -> None:
     draw_load(folder, None, right)
 
 
+def draw_comparison(path: Path, figure: object) -> None:
+    """A line a preset, the best loss on top, a dot a seed: validation loss (hollow where it isn't ranked), balance."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise runs.RunError(f"{path} holds no run")
+    groups: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        groups.setdefault(row["preset"], []).append(row)
+    mean_loss = {name: sum(float(row["val_loss"]) for row in group) / len(group) for name, group in groups.items()}
+    names = sorted(groups, key=lambda name: (groups[name][0]["note"] == "", -mean_loss[name]))
+    left, right = figure.subplots(1, 2, sharey=True)
+    for place, name in enumerate(names):
+        ranked = groups[name][0]["note"] == ""
+        losses = [float(row["val_loss"]) for row in groups[name]]
+        left.plot(losses, [place] * len(losses), "o", color=COLOURS[0], fillstyle="full" if ranked else "none")
+        violations = [float(row["max_violation"]) for row in groups[name] if row.get("max_violation")]
+        right.plot(violations, [place] * len(violations), "o", color=COLOURS[1])
+    left.set_yticks(range(len(names)), names)
+    left.set_xlabel("validation loss (nats per token)")
+    right.set_xlabel("max-violation (0 is balance)")
+    right.set_xscale("symlog", linthresh=1)
+    right.set_xlim(left=0)
+    right.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    left.locator_params(axis="x", nbins=5)
+
+
 def size_of(arguments: argparse.Namespace) -> tuple[float, float]:
     """Inches, wide and high."""
-    return {"loss": (7.0, 4.0), "load": (7.4, 4.7), "overview": (12.0, 4.2)}[arguments.kind]
+    return {"loss": (7.0, 4.0), "load": (7.4, 4.7), "overview": (12.0, 4.2), "comparison": (8.0, 4.8)}[arguments.kind]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -121,7 +150,9 @@ def parse_arguments() -> argparse.Namespace:
     load.add_argument("--layers", type=int, nargs="+", help="default: all that have experts")
     overview = kinds.add_parser("overview", help="loss and load of one run")
     overview.add_argument("run", type=Path, metavar="RUN")
-    for kind in (loss, load, overview):
+    comparison = kinds.add_parser("comparison", help="what scripts/compare_routers.py measured")
+    comparison.add_argument("table", type=Path, metavar="CSV")
+    for kind in (loss, load, overview, comparison):
         kind.add_argument("--out", type=Path, required=True, help="picture to write: .png or .svg")
         kind.add_argument("--title", default="", help="over the picture")
     arguments = parser.parse_args()
@@ -145,6 +176,8 @@ def draw(arguments: argparse.Namespace) -> None:
             draw_loss(arguments.runs, arguments.labels or [folder.resolve().name for folder in arguments.runs], figure)
         elif arguments.kind == "load":
             draw_load(arguments.run, arguments.layers, figure)
+        elif arguments.kind == "comparison":
+            draw_comparison(arguments.table, figure)
         else:
             draw_overview(arguments.run, figure)
         if arguments.title:

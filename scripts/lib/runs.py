@@ -158,10 +158,10 @@ def run_all(jobs: Sequence[Job], steps: int, at_once: int) -> None:
             raise
 
 
-def inspect(binary: Path, config: Path, overrides: Sequence[str]) -> Event:
-    """What `switchyard inspect --json` says of a configuration."""
-    command = [str(binary), "inspect", str(config), "--json", *overrides]
-    answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+def ask(binary: Path, command: str, config: Path, overrides: Sequence[str]) -> Event:
+    """What `switchyard COMMAND --json` says of a configuration; COMMAND is inspect or bench."""
+    words = [str(binary), command, str(config), "--json", *overrides]
+    answer = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if answer.returncode != 0:
-        raise RunError(f"{' '.join(command)} ended with {answer.returncode}: {answer.stderr.strip()}")
+        raise RunError(f"{' '.join(words)} ended with {answer.returncode}: {answer.stderr.strip()}")
     return json.loads(answer.stdout)

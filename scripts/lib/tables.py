@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -16,6 +17,22 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = "|".join(["", "-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:]), ""])
     return "\n".join([line(header), rule, *map(line, rows)])
+
+
+def part_on_page(page: Path, maker: str) -> str:
+    """What stands on a Markdown page between the marks `<!-- made by MAKER -->` and `<!-- end -->`."""
+    begin, end = f"<!-- made by {maker} -->\n", "\n<!-- end -->"
+    _, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    if end not in rest:
+        raise ValueError(f"{page} has no place that says {begin.strip()} ... {end.strip()}")
+    return rest.partition(end)[0]
+
+
+def put_on_page(page: Path, maker: str, text: str) -> None:
+    """Replaces it by `text`."""
+    mark = f"<!-- made by {maker} -->\n"
+    whole = page.read_text(encoding="utf-8")
+    page.write_text(whole.replace(mark + part_on_page(page, maker), mark + text), encoding="utf-8")
 
 
 def spread(values: Sequence[float]) -> float:

@@ -39,6 +39,12 @@ void start_logging() {
   spdlog::set_default_logger(std::move(logger));
 }
 
+void log_as_rank(int rank) {
+  const auto& terminal = spdlog::default_logger()->sinks().front();
+  terminal->set_pattern("%H:%M:%S %^%l%$ [rank " + std::to_string(rank) + "] %v");
+  if (rank > 0) terminal->set_level(spdlog::level::err);
+}
+
 void log_to_file(const std::filesystem::path& path) {
   try {
     auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string());

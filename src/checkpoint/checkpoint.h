@@ -9,14 +9,16 @@
 #include <vector>
 
 #include "base/json.h"
+#include "checkpoint/pieces.h"
 #include "checkpoint/safetensors.h"
+#include "parallel/group.h"
 
 namespace switchyard {
 
 struct Checkpoint {
   int64_t step = 0;
-  TensorMap model;                           // model.safetensors
-  TensorMap optimizer;                       // optimizer.safetensors
+  TensorMap model;                           // model*.safetensors
+  TensorMap optimizer;                       // optimizer*.safetensors
   Json trainer = Json::object();             // trainer.json: step, tokens, fingerprints, spike window, ...
   std::map<std::string, std::string> files;  // small text files beside them: config.yaml, tokenizer.json
 };
@@ -31,6 +33,18 @@ struct Checkpoint {
 // finite. Collectives: none.
 std::filesystem::path save_checkpoint(const std::filesystem::path& folder, const Checkpoint& checkpoint,
                                       int64_t keep_last);
+
+// What one of several ranks writes of a checkpoint. Over all ranks the pieces cover every tensor exactly once.
+struct CheckpointShare {
+  std::vector<TensorPiece> model;
+  std::vector<TensorPiece> optimizer;
+};
+
+// The same by all ranks together, into one folder that all of them see: each writes its share to files of its own, the
+// first one the rest. checkpoint.model and .optimizer are not looked at. If one rank fails, all throw and nothing is
+// left. Collectives: gather_texts() and on_first() of `ranks`, a group for CPU tensors.
+std::filesystem::path save_checkpoint_share(const std::filesystem::path& folder, const Checkpoint& checkpoint,
+                                            const CheckpointShare& share, int64_t keep_last, Group& ranks);
 
 // Saves as the folder `path` itself, which must not exist, in the same way. Throws CheckpointError. Collectives: none.
 void save_checkpoint_as(const std::filesystem::path& path, const Checkpoint& checkpoint);

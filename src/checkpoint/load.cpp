@@ -15,9 +15,13 @@ void check_file(const std::filesystem::path& checkpoint, const std::string& name
   check_file_checksum(checkpoint, name, digest, checksum_file(checkpoint / name));
 }
 
-TensorMap load_tensors(const std::filesystem::path& checkpoint, const char* name, const Manifest& manifest) {
-  check_file(checkpoint, name, manifest.files.at(name));
-  return SafetensorsFile(checkpoint / name).load_all();
+TensorMap load_tensors(const std::filesystem::path& checkpoint, const char* file, const Manifest& manifest) {
+  std::vector<std::filesystem::path> paths;
+  for (const std::string& name : part_files(manifest.files, file, (checkpoint / kManifestFile).string())) {
+    check_file(checkpoint, name, manifest.files.at(name));
+    paths.push_back(checkpoint / name);
+  }
+  return read_pieces(paths);
 }
 
 std::string load_text(const std::filesystem::path& checkpoint, const std::string& name, const FileDigest& digest) {
@@ -27,7 +31,7 @@ std::string load_text(const std::filesystem::path& checkpoint, const std::string
   return text;
 }
 
-bool is_tensor_file(const std::string& name) { return name == kModelFile || name == kOptimizerFile; }
+bool is_tensor_file(const std::string& name) { return name.ends_with(".safetensors"); }
 
 // Why the user's `path` led to no checkpoint.
 std::string not_found_message(const std::filesystem::path& path) {

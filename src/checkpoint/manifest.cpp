@@ -48,13 +48,38 @@ std::map<std::string, FileDigest> read_files(const Json& files, const std::strin
     }
     result[name] = {read_count(entry, "bytes", place), read_text(entry, kChecksumKey, place)};
   }
-  for (const char* required : {kModelFile, kOptimizerFile, kTrainerFile}) {
-    if (!result.contains(required)) fail(where, std::string("'files' does not list ") + required);
-  }
+  if (!result.contains(kTrainerFile)) fail(where, std::string("'files' does not list ") + kTrainerFile);
+  for (const char* required : {kModelFile, kOptimizerFile}) part_files(result, required, where);
   return result;
 }
 
 }  // namespace
+
+std::string part_file(const char* file, int rank, int ranks) {
+  if (ranks == 1) return file;
+  const std::string name = file;
+  const size_t dot = name.find('.');
+  return name.substr(0, dot) + formatted("-%05d-of-%05d", rank + 1, ranks) + name.substr(dot);
+}
+
+std::vector<std::string> part_files(const std::map<std::string, FileDigest>& files, const char* file,
+                                    const std::string& where) {
+  if (files.contains(file)) return {file};
+  const std::string name = file;
+  const std::string stem = name.substr(0, name.find('.')) + "-";
+  const auto first = files.lower_bound(stem);
+  int ranks = 0;
+  if (first == files.end() ||
+      std::sscanf(first->first.c_str() + std::min(stem.size(), first->first.size()), "%*5d-of-%5d", &ranks) != 1) {
+    fail(where, "'files' does not list " + name);
+  }
+  std::vector<std::string> parts;
+  for (int rank = 0; rank < ranks; ++rank) {
+    parts.push_back(part_file(file, rank, ranks));
+    if (!files.contains(parts.back())) fail(where, "'files' does not list " + parts.back());
+  }
+  return parts;
+}
 
 bool is_plain_file_name(std::string_view name) {
   if (name.empty() || name == "." || name == "..") return false;

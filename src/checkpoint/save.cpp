@@ -7,6 +7,7 @@
 #include "checkpoint/guard.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/step_folders.h"
+#include "parallel/agree.h"
 
 namespace switchyard {
 namespace {
@@ -92,18 +93,58 @@ std::string trainer_text(const Json& trainer, const std::string& where) {
   return text;
 }
 
-void write_files(const std::filesystem::path& folder, const Checkpoint& checkpoint) {
-  Manifest manifest;
-  manifest.step = checkpoint.step;
+CheckpointShare whole_share(const Checkpoint& checkpoint) {
+  return {whole_pieces(checkpoint.model), whole_pieces(checkpoint.optimizer)};
+}
+
+// The files of one rank, by name.
+std::map<std::string, FileDigest> write_share(const std::filesystem::path& folder, const CheckpointShare& share,
+                                              const Group& ranks) {
+  const std::string model = part_file(kModelFile, ranks.rank(), ranks.size());
+  const std::string optimizer = part_file(kOptimizerFile, ranks.rank(), ranks.size());
+  return {{model, write_pieces(folder / model, share.model)},
+          {optimizer, write_pieces(folder / optimizer, share.optimizer)}};
+}
+
+// Everything but the tensors, whose files are known; the manifest last.
+void write_rest(const std::filesystem::path& folder, const Checkpoint& checkpoint,
+                std::map<std::string, FileDigest> files) {
+  Manifest manifest{.step = checkpoint.step, .files = std::move(files)};
   const std::string trainer = trainer_text(checkpoint.trainer, (folder / kTrainerFile).string());
   manifest.files[kTrainerFile] = write_file_durably(folder / kTrainerFile, trainer);
   for (const auto& [name, content] : checkpoint.files) {
     manifest.files[name] = write_file_durably(folder / name, content);
   }
-  manifest.files[kModelFile] = write_safetensors(folder / kModelFile, checkpoint.model);
-  manifest.files[kOptimizerFile] = write_safetensors(folder / kOptimizerFile, checkpoint.optimizer);
   write_file_durably(folder / kManifestFile, manifest_text(manifest));
   sync_directory(folder);
+}
+
+// Every rank's files, or the reason why one could not write: as text, to be told to the others.
+std::string write_and_tell(const std::filesystem::path& folder, const CheckpointShare& share, const Group& ranks) {
+  Json told = Json::object();
+  try {
+    for (const auto& [name, digest] : write_share(folder, share, ranks)) {
+      told["files"][name] = {digest.bytes, digest.checksum};
+    }
+  } catch (const std::exception& error) {
+    told["error"] = error.what();
+  }
+  return told.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::map<std::string, FileDigest> files_of_all(const std::vector<std::string>& told) {
+  std::map<std::string, FileDigest> files;
+  for (size_t rank = 0; rank < told.size(); ++rank) {
+    const Json json = parse_json(told[rank], "rank " + std::to_string(rank));
+    if (json.contains("error")) {
+      const std::string text = json["error"].get<std::string>();
+      throw CheckpointError(told.size() == 1 ? text : "rank " + std::to_string(rank) + " could not save: " + text);
+    }
+    for (const auto& [name, entry] : json["files"].items()) {
+      files[name] = {entry[0].get<uint64_t>(), entry[1].get<std::string>()};
+    }
+  }
+  return files;
 }
 
 // Whether a whole checkpoint is there; a damaged one is told and will be replaced.
@@ -143,28 +184,49 @@ void prune(const std::filesystem::path& folder, int64_t saved_step, int64_t keep
   }
 }
 
-void write_and_rename(const std::filesystem::path& target, const Checkpoint& checkpoint) {
-  const std::filesystem::path folder = target.parent_path();
-  TemporaryFolder temporary(folder / temporary_name(checkpoint.step));
-  write_files(temporary.path(), checkpoint);
-  if (std::filesystem::exists(std::filesystem::symlink_status(target))) remove_checkpoint({checkpoint.step, target});
-  temporary.rename_to(target);
-  sync_directory(folder);
+// The folder of a checkpoint under way; on the first rank only.
+std::unique_ptr<TemporaryFolder> begin_saving(const std::filesystem::path& target, int64_t step) {
+  return std::make_unique<TemporaryFolder>(target.parent_path() / temporary_name(step));
 }
+
+void commit(TemporaryFolder& temporary, const std::filesystem::path& target, int64_t step) {
+  if (std::filesystem::exists(std::filesystem::symlink_status(target))) remove_checkpoint({step, target});
+  temporary.rename_to(target);
+  sync_directory(target.parent_path());
+}
+
+Group one_rank() { return Group("one rank", 0, 1, nullptr, nullptr); }
 
 }  // namespace
 
-std::filesystem::path save_checkpoint(const std::filesystem::path& folder, const Checkpoint& checkpoint,
-                                      int64_t keep_last) {
+std::filesystem::path save_checkpoint_share(const std::filesystem::path& folder, const Checkpoint& checkpoint,
+                                            const CheckpointShare& share, int64_t keep_last, Group& ranks) {
   return with_checkpoint_errors([&] {
-    check_arguments(checkpoint, keep_last);
-    create_folder(folder);
-    remove_leftovers(folder);
     const std::filesystem::path target = folder / step_folder_name(checkpoint.step);
-    if (!is_saved_already(target)) write_and_rename(target, checkpoint);
-    prune(folder, checkpoint.step, keep_last);
+    std::unique_ptr<TemporaryFolder> temporary;
+    on_first(ranks, [&] {
+      check_arguments(checkpoint, keep_last);
+      create_folder(folder);
+      remove_leftovers(folder);
+      if (!is_saved_already(target)) temporary = begin_saving(target, checkpoint.step);
+    });
+    const std::string place = gather_texts(ranks, temporary ? temporary->path().string() : "")[0];
+    if (!place.empty()) {
+      const auto files = files_of_all(gather_texts(ranks, write_and_tell(place, share, ranks)));
+      on_first(ranks, [&] {
+        write_rest(place, checkpoint, files);
+        commit(*temporary, target, checkpoint.step);
+      });
+    }
+    on_first(ranks, [&] { prune(folder, checkpoint.step, keep_last); });
     return target;
   });
+}
+
+std::filesystem::path save_checkpoint(const std::filesystem::path& folder, const Checkpoint& checkpoint,
+                                      int64_t keep_last) {
+  Group alone = one_rank();
+  return save_checkpoint_share(folder, checkpoint, whole_share(checkpoint), keep_last, alone);
 }
 
 void save_checkpoint_as(const std::filesystem::path& path, const Checkpoint& checkpoint) {
@@ -175,7 +237,9 @@ void save_checkpoint_as(const std::filesystem::path& path, const Checkpoint& che
       throw CheckpointError(target.string() + " exists already");
     }
     create_folder(target.parent_path());
-    write_and_rename(target, checkpoint);
+    const auto temporary = begin_saving(target, checkpoint.step);
+    write_rest(temporary->path(), checkpoint, write_share(temporary->path(), whole_share(checkpoint), one_rank()));
+    commit(*temporary, target, checkpoint.step);
   });
 }
 

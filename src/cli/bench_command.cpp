@@ -19,17 +19,18 @@ struct BenchCommandOptions {
 
 int run(const BenchCommandOptions& options) {
   const OrderedJson result = run_bench(load_config(options.config, options.overrides), options.bench);
+  if (result["rank"].get<int>() > 0) return kExitDone;  // the first rank speaks for all
   if (options.json) {
     std::printf("%s\n", result.dump(2).c_str());
     return kExitDone;
   }
   std::printf(
-      "%s tokens/s  (median step %.1f ms, %.1f to %.1f; %s parameters, %s active; %s, %d threads, %s)\n",
+      "%s tokens/s  (median step %.1f ms, %.1f to %.1f; %s parameters, %s active; %s, %d ranks of %d threads, %s)\n",
       with_thousands(static_cast<int64_t>(result["tokens_per_second"].get<double>())).c_str(),
       1e3 * result["step_seconds"].get<double>(), 1e3 * result["step_seconds_min"].get<double>(),
       1e3 * result["step_seconds_max"].get<double>(), with_si_suffix(result["parameters"].get<double>()).c_str(),
       with_si_suffix(result["active_parameters"].get<double>()).c_str(), result["precision"].get<std::string>().c_str(),
-      result["threads"].get<int>(), result["instruction_set"].get<std::string>().c_str());
+      result["ranks"].get<int>(), result["threads"].get<int>(), result["instruction_set"].get<std::string>().c_str());
   std::printf("%s FLOP/s, %.0f %% of the %s FLOP/s of a square matrix product here; peak memory %s\n",
               with_si_suffix(result["flops_per_second"].get<double>()).c_str(),
               100 * result["gemm_flops_share"].get<double>(),

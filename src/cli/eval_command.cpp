@@ -17,15 +17,30 @@ struct EvalOptions {
   bool json = false;
 };
 
+// A line a layer and modality: the share of each expert, to be read against 1 / E.
+void print_routing(const std::vector<ModalityRouting>& routing) {
+  if (routing.empty()) return;
+  std::printf("\n%-16s %5s  share of the assignments by expert\n", "modality", "layer");
+  for (const ModalityRouting& entry : routing) {
+    std::printf("%-16s %5ld ", entry.modality.c_str(), entry.layer);
+    for (const double share : entry.load) std::printf(" %.3f", share);
+    std::printf("\n");
+  }
+}
+
 int run_eval(const EvalOptions& options) {
   LoadedModel loaded = load_model(options.checkpoint, options.overrides);
   warn_if_not_causal(loaded.config);
   set_threads(loaded.config);
   const Dataset dataset = open_dataset_of(loaded);
-  const Evaluation evaluation = evaluate(loaded.model, dataset, loaded.config, choose_device(loaded.config)).value();
+  const Evaluation evaluation =
+      evaluate(loaded.model, dataset, loaded.config, choose_device(loaded.config), *World::alone()).value();
   if (options.json) {
     OrderedJson json = evaluation_json(evaluation);
     json["step"] = loaded.step;
+    for (const ModalityRouting& routing : evaluation.routing) {
+      json["routing_by_modality"].push_back(modality_json(routing));
+    }
     std::printf("%s\n", json.dump(2).c_str());
     return kExitDone;
   }
@@ -34,6 +49,7 @@ int run_eval(const EvalOptions& options) {
     std::printf("%-16s %10.4f %12.3f\n", name.c_str(), loss, std::exp(loss));
   }
   std::printf("%-16s %10.4f %12.3f\n", "all", evaluation.val_loss, std::exp(evaluation.val_loss));
+  print_routing(evaluation.routing);
   return kExitDone;
 }
 

@@ -1,11 +1,16 @@
 // switchyard: parses the command line, runs one subcommand, turns errors into exit codes.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <ctime>
+#include <fstream>
 #include <map>
 
 #include "base/errors.h"
+#include "base/json.h"
 #include "base/logging.h"
 #include "base/text.h"
 #include "cli/commands.h"
@@ -67,6 +72,14 @@ int run(int argc, char** argv) {
   return commands.at(app.get_subcommands().front())();
 }
 
+// torchrun shows what a failed rank leaves here.
+void write_torchrun_error(const char* message) {
+  const char* path = std::getenv("TORCHELASTIC_ERROR_FILE");
+  if (path == nullptr || *path == '\0') return;
+  const Json error = {{"message", {{"message", message}, {"extraInfo", {{"timestamp", std::time(nullptr)}}}}}};
+  std::ofstream(path) << error.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -75,9 +88,17 @@ int main(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const ConfigError& error) {
+    write_torchrun_error(error.what());
     std::fprintf(stderr, "switchyard: %s\n", error.what());
     return kExitUsage;
+  } catch (const DistributedError& error) {
+    write_torchrun_error(error.what());
+    log_error(error.what());
+    // The engines' threads may wait for ranks that are gone; nothing is left to be written.
+    std::fflush(nullptr);
+    ::_exit(kExitFailed);
   } catch (const std::exception& error) {
+    write_torchrun_error(error.what());
     // Goes to the run's log.txt as well, where there is one.
     log_error(error.what());
     return kExitFailed;

@@ -75,6 +75,10 @@ Fields router_fields(RouterConfig& c) {
       integer("slots_per_expert", c.slots_per_expert, {1, kMostSequences},
               "Mixtures of a sequence's tokens that each expert computes.",
               {.fallback = "moe.top_k * training.seq_length / moe.num_experts, rounded up"}),
+      choice<ExpertError>("error", c.error,
+                          {{"cooperative", ExpertError::kCooperative}, {"competitive", ExpertError::kCompetitive}},
+                          "What the experts of the last layer are trained on: the prediction of their weighted sum, or "
+                          "the mixture of the predictions that each makes alone."),
   };
 }
 

@@ -40,7 +40,7 @@ std::vector<std::string> router_keys(RouterType type) {
     case RouterType::kHierarchical:
       return {"init_scale", "num_groups", "top_groups"};
     case RouterType::kSoftMixture:
-      return {"init_scale"};
+      return {"init_scale", "error"};
     case RouterType::kExpertChoice:
       return {"init_scale", "choice_scope", "causal_form", "momentum"};
     case RouterType::kThreshold:

@@ -88,6 +88,7 @@ Dataset open_folder(const Config& config, const fs::path& folder, const CacheMan
     dataset.domains.push_back(
         {.name = source.name,
          .weight = source.weight / total,
+         .modality = source.modality,
          .train = open_shard(folder, train_file(source.name), manifest, source.name, vocab_size),
          .validation = open_shard(folder, validation_file(source.name), manifest, source.name, vocab_size)});
   }

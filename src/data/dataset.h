@@ -16,6 +16,7 @@ namespace switchyard {
 struct Domain {
   std::string name;
   double weight = 1.0;  // normalised: all domains' weights sum to one
+  std::string modality = "text";
   TokenShard train;
   TokenShard validation;
 };

@@ -19,7 +19,8 @@ std::vector<ComponentCost> component_costs(const Config& config) {
   const int64_t norm = norm_parameters(model, model.hidden_size);
   costs.push_back({"final norm", {norm, norm}, 0.0});
   const int64_t own = model.tie_word_embeddings ? 0 : vocabulary;
-  costs.push_back({"output projection", {own, own}, 2.0 * static_cast<double>(vocabulary)});
+  const auto flops = 2.0 * static_cast<double>(vocabulary * predictions_per_token(config));
+  costs.push_back({"output projection", {own, own}, flops});
   return costs;
 }
 

@@ -170,6 +170,10 @@ int64_t norm_parameters(const ModelConfig& model, int64_t width) {
   return model.normalization == Normalization::kLayerNorm ? 2 * width : width;
 }
 
+int64_t predictions_per_token(const Config& config) {
+  return config.moe && config.moe->router.error == ExpertError::kCompetitive ? config.moe->num_experts : 1;
+}
+
 double passing_share(const Config& config, int64_t layer) {
   return is_depth_layer(config, layer) ? config.mixture_of_depths->capacity_factor : 1.0;
 }

@@ -17,6 +17,9 @@ std::vector<ComponentCost> block_costs(const Config& config, int64_t layer);
 // Rows of a router's matrix that scores experts; 0 where nothing is learned. A soft_moe router has one per slot.
 int64_t router_rows(const Config& config);
 
+// Output projections of a token: one, or with moe.router.error competitive one for each expert of the last layer.
+int64_t predictions_per_token(const Config& config);
+
 // Share of the tokens that pass through layer `layer`: 1 unless the mixture of depths is about it.
 double passing_share(const Config& config, int64_t layer);
 

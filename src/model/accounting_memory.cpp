@@ -72,8 +72,12 @@ MemoryEstimate estimate_memory(const Config& config) {
   memory.gradients = weight * parameters;
   memory.optimizer = 2 * weight * parameters;
   memory.activations = elements * tokens * element;
-  memory.activations +=
-      std::min(tokens * vocabulary, std::max(64 * vocabulary, 4.0 * (1 << 20))) * element;  // logits of a chunk
+  if (const int64_t predictions = predictions_per_token(config); predictions > 1) {
+    memory.activations += as_double(predictions) * tokens * vocabulary * std::max(element, 4.0);  // log softmax of each
+  } else {
+    memory.activations +=
+        std::min(tokens * vocabulary, std::max(64 * vocabulary, 4.0 * (1 << 20))) * element;  // logits of a chunk
+  }
   memory.activations += vocabulary * as_double(config.model.hidden_size) * (element + weight);
   if (bf16) memory.activations += 2 * parameters;
   return memory;

@@ -4,6 +4,7 @@
 
 #include "base/random.h"
 #include "ops/linear_cross_entropy.h"
+#include "ops/mixture_cross_entropy.h"
 #include "ops/soft_cap.h"
 
 namespace switchyard {
@@ -68,6 +69,10 @@ BlockImpl::Parts BlockImpl::parts(const Tensor& x, const Context& context, std::
   const Tensor middle = x + attended;
   const Tensor normed = feed_forward_norm_(middle).flatten(0, 1);
   const Tensor fed = feed_forward_post_norm_(feed_forward(normed, context, routers));
+  if (moe_ && routers.back().alone.defined()) {
+    const Tensor alone = feed_forward_post_norm_(routers.back().alone);
+    *context.alternatives = middle.flatten(0, 1) + dropout(alone);
+  }
   return {attended, middle, dropout(fed).view_as(x)};
 }
 
@@ -181,6 +186,7 @@ ModelOutput TransformerImpl::forward(const Tensor& tokens, KvCache* cache) {
   }
   ModelOutput output;
   context.depths = &output.depths;
+  context.alternatives = &output.alternatives;
   context.measure = measuring_;
   Tensor x = embedded(tokens, past);
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
@@ -188,6 +194,7 @@ ModelOutput TransformerImpl::forward(const Tensor& tokens, KvCache* cache) {
     x = layers_[layer]->forward(x, context, output.routers);
   }
   output.hidden = norm_(x).flatten(0, 1);
+  if (output.alternatives.defined()) output.alternatives = norm_(output.alternatives);
   if (cache != nullptr) cache->length += tokens.size(1);
   return output;
 }
@@ -213,8 +220,22 @@ Tensor TransformerImpl::logits(const Tensor& hidden) const {
   return config_.model.logit_softcap ? soft_cap(logits, *config_.model.logit_softcap) : logits;
 }
 
-Tensor TransformerImpl::language_model_loss(const Tensor& hidden, const Tensor& targets) const {
-  return linear_cross_entropy(scaled(hidden), output_weight(), targets, config_.model.logit_softcap);
+Tensor TransformerImpl::next_token_logits(const ModelOutput& output) const {
+  const int64_t last = output.hidden.size(0) - 1;
+  if (!output.alternatives.defined()) return logits(output.hidden.narrow(0, last, 1)).squeeze(0);
+  const Tensor gate = output.routers.back().logits.narrow(0, last, 1);
+  return mixture_log_probabilities(scaled(output.alternatives.narrow(1, last, 1)), gate, output_weight(),
+                                   config_.model.logit_softcap)
+      .squeeze(0);
+}
+
+Tensor TransformerImpl::language_model_loss(const ModelOutput& output, const Tensor& targets) const {
+  const std::optional<double> softcap = config_.model.logit_softcap;
+  if (!output.alternatives.defined()) {
+    return linear_cross_entropy(scaled(output.hidden), output_weight(), targets, softcap);
+  }
+  return mixture_cross_entropy(scaled(output.alternatives), output.routers.back().logits, output_weight(), targets,
+                               softcap);
 }
 
 KvCache TransformerImpl::make_cache(int64_t batch, int64_t capacity) const {

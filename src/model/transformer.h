@@ -26,6 +26,9 @@ struct ModelOutput {
   torch::Tensor hidden;               // [T, D] after the last norm, in the compute type
   std::vector<RouterOutput> routers;  // one per MoE block, in order; with a cache none of a block that no token entered
   std::vector<DepthOutput> depths;    // one per block that tokens may skip, in order
+  // With moe.router.error competitive [E, T, D]: as `hidden`, where each expert of the last block answers alone. The
+  // prediction is then the mixture of theirs, weighted by the gate: the softmax of routers.back().logits.
+  torch::Tensor alternatives{};
 };
 
 class BlockImpl : public torch::nn::Module {
@@ -43,6 +46,7 @@ class BlockImpl : public torch::nn::Module {
     torch::Tensor active{};                      // [T] bool, tokens that count; undefined: all
     bool measure = false;                        // fill RouterOutput::output_norms
     std::vector<DepthOutput>* depths = nullptr;  // where a block that tokens may skip appends; null: nowhere
+    torch::Tensor* alternatives = nullptr;       // where a block whose experts compete puts [E, T, D]
   };
   // x [B, S, D] -> [B, S, D]; a MoE block appends to `routers`.
   torch::Tensor forward(torch::Tensor x, const Context& context, std::vector<RouterOutput>& routers);
@@ -103,9 +107,12 @@ class TransformerImpl : public torch::nn::Module {
   void after_step(const torch::Tensor& tokens_per_expert, const std::vector<torch::Tensor>& observed);
   // hidden [N, D] of ModelOutput -> [N, V], model.logit_scale and model.logit_softcap included.
   torch::Tensor logits(const torch::Tensor& hidden) const;
-  // The mean cross-entropy of these logits against targets [N], as ops/linear_cross_entropy.h has it: a scalar, nats
-  // per token. The logits never exist as a whole. Collectives: none.
-  torch::Tensor language_model_loss(const torch::Tensor& hidden, const torch::Tensor& targets) const;
+  // Numbers whose softmax is what the model predicts after the last of the tokens: [V]. The logits of `hidden` or, with
+  // alternatives, the logarithms of the mixture's probabilities.
+  torch::Tensor next_token_logits(const ModelOutput& output) const;
+  // The mean cross-entropy of what the model predicts against targets [T], as ops/linear_cross_entropy.h has it or,
+  // with alternatives, ops/mixture_cross_entropy.h: a scalar, nats per token. Collectives: none.
+  torch::Tensor language_model_loss(const ModelOutput& output, const torch::Tensor& targets) const;
   // The [V, D] matrix of the output projection (the embedding when tied).
   const torch::Tensor& output_weight() const { return lm_head_.defined() ? lm_head_ : embed_tokens_; }
 

@@ -24,12 +24,12 @@ std::vector<int64_t> count_choices(const Tensor& ids, int64_t num_experts, const
 }
 
 // Counting sort on the host.
-ExpertOrder order_on_cpu(const Tensor& expert_ids, int64_t num_experts, const Tensor& kept_any) {
+ExpertOrder order_on_cpu(const Tensor& expert_ids, int64_t num_experts, const Tensor& kept_any, RowCount count) {
   const Tensor ids = expert_ids.contiguous();
   const Tensor kept_tensor = kept_any.defined() ? kept_any.contiguous() : kept_any;
   const bool* kept = kept_any.defined() ? kept_tensor.const_data_ptr<bool>() : nullptr;
   const std::vector<int64_t> counts = count_choices(ids, num_experts, kept);
-  const int64_t alignment = row_alignment(ids.numel(), num_experts);
+  const int64_t alignment = count == RowCount::kAligned ? row_alignment(ids.numel(), num_experts) : 1;
   ExpertOrder order;
   order.offsets = torch::empty({num_experts}, torch::kInt64);
   std::vector<int64_t> next;
@@ -152,9 +152,9 @@ int64_t row_alignment(int64_t num_choices, int64_t num_experts) {
   return alignment;
 }
 
-ExpertOrder order_by_expert(const Tensor& expert_ids, int64_t num_experts, const Tensor& kept) {
+ExpertOrder order_by_expert(const Tensor& expert_ids, int64_t num_experts, const Tensor& kept, RowCount count) {
   const torch::NoGradGuard no_grad;
-  return expert_ids.device().is_cpu() ? order_on_cpu(expert_ids, num_experts, kept)
+  return expert_ids.device().is_cpu() ? order_on_cpu(expert_ids, num_experts, kept, count)
                                       : order_with_aten(expert_ids, num_experts, kept);
 }
 

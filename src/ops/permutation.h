@@ -19,8 +19,11 @@ struct ExpertOrder {
 // What the rows of one expert are rounded up to on the CPU: at most an eighth of their average, at most 64.
 int64_t row_alignment(int64_t num_choices, int64_t num_experts);
 
+enum class RowCount { kAligned, kExact };  // with or without those rows of zeros
+
 // expert_ids [T, K] int64 in [0, E). kept [T, K] bool, or undefined: everything is kept. Collectives: none.
-ExpertOrder order_by_expert(const torch::Tensor& expert_ids, int64_t num_experts, const torch::Tensor& kept = {});
+ExpertOrder order_by_expert(const torch::Tensor& expert_ids, int64_t num_experts, const torch::Tensor& kept = {},
+                            RowCount count = RowCount::kAligned);
 
 // rows[n] = x[choice_of_row[n] / K], zero where that is -1. x [T, D] -> [num_rows, D]. Differentiable: a token's
 // gradient is the sum over its kept rows, in the order of its choices.

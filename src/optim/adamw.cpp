@@ -4,17 +4,39 @@ namespace switchyard {
 
 using torch::Tensor;
 
+namespace {
+
+std::vector<bool> decayed_of(const NamedTensors& parameters) {
+  std::vector<bool> decayed;
+  for (const auto& [name, parameter] : parameters) decayed.push_back(is_decayed(name, parameter));
+  return decayed;
+}
+
+}  // namespace
+
+std::array<std::string, 2> moment_names(const std::string& name) { return {name + ".exp_avg", name + ".exp_avg_sq"}; }
+
+bool is_decayed(const std::string& name, const Tensor& parameter) {
+  return parameter.dim() >= 2 && !name.ends_with("_bias");
+}
+
 AdamW::AdamW(NamedTensors parameters, const OptimizerConfig& config)
+    : AdamW(parameters, decayed_of(parameters), config) {}
+
+AdamW::AdamW(NamedTensors parameters, const std::vector<bool>& decayed, const OptimizerConfig& config)
     : parameters_(std::move(parameters)), config_(config) {
   groups_ = {{{}, config.weight_decay}, {{}, 0.0}};
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Tensor& parameter = parameters_[i].second;
     exp_avg_.push_back(torch::zeros_like(parameter).detach());
     exp_avg_sq_.push_back(torch::zeros_like(parameter).detach());
-    // Experts' biases are stacked, but no matrices.
-    const bool matrix = parameter.dim() >= 2 && !parameters_[i].first.ends_with("_bias");
-    groups_[matrix ? 0 : 1].members.push_back(i);
+    groups_[decayed[i] ? 0 : 1].members.push_back(i);
   }
+}
+
+Tensor joint_norm(const std::vector<Tensor>& tensors) {
+  if (tensors.empty()) return torch::zeros({});
+  return torch::stack(at::_foreach_norm(tensors)).norm();
 }
 
 Tensor AdamW::gradient_norm() const {
@@ -22,8 +44,7 @@ Tensor AdamW::gradient_norm() const {
   for (const auto& [name, parameter] : parameters_) {
     if (parameter.grad().defined()) gradients.push_back(parameter.grad());
   }
-  if (gradients.empty()) return torch::zeros({});
-  return torch::stack(at::_foreach_norm(gradients)).norm();
+  return joint_norm(gradients);
 }
 
 void AdamW::step(double lr, const Tensor& norm) {
@@ -69,8 +90,9 @@ std::string AdamW::first_bad_gradient() const {
 NamedTensors AdamW::state() const {
   NamedTensors state;
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    state.emplace_back(parameters_[i].first + ".exp_avg", exp_avg_[i]);
-    state.emplace_back(parameters_[i].first + ".exp_avg_sq", exp_avg_sq_[i]);
+    const auto [first, second] = moment_names(parameters_[i].first);
+    state.emplace_back(first, exp_avg_[i]);
+    state.emplace_back(second, exp_avg_sq_[i]);
   }
   return state;
 }

@@ -3,6 +3,7 @@
 
 #include <torch/torch.h>
 
+#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,11 +14,22 @@ namespace switchyard {
 
 using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
 
+// Whether weight decay applies: to matrices (Loshchilov and Hutter 2019, with the usual exception of norms). Experts'
+// biases are stacked, but no matrices.
+bool is_decayed(const std::string& name, const torch::Tensor& parameter);
+
+// The L2 norm over all elements of all tensors, a scalar; zero of none.
+torch::Tensor joint_norm(const std::vector<torch::Tensor>& tensors);
+
+// What a parameter's two moments are called in state(): "<name>.exp_avg", "<name>.exp_avg_sq".
+std::array<std::string, 2> moment_names(const std::string& name);
+
 class AdamW {
  public:
-  // `parameters` keep their names; those with two dimensions or more are decayed (Loshchilov and Hutter 2019, with the
-  // usual exception of norms). Moments are float32 (the parameter's type), zero.
+  // `parameters` keep their names. Moments are float32 (the parameter's type), zero.
   AdamW(NamedTensors parameters, const OptimizerConfig& config);
+  // The same for what need not be whole parameters: decayed[i] says whether parameter i is decayed.
+  AdamW(NamedTensors parameters, const std::vector<bool>& decayed, const OptimizerConfig& config);
 
   // The L2 norm over all gradients, a scalar on the device; gradients that are not there count as zero.
   torch::Tensor gradient_norm() const;
@@ -31,7 +43,7 @@ class AdamW {
   int64_t steps() const { return steps_; }
   const NamedTensors& parameters() const { return parameters_; }
 
-  // "<parameter>.exp_avg" and "<parameter>.exp_avg_sq" by name, the tensors themselves (no copy).
+  // The moments by name, two a parameter, the tensors themselves (no copy).
   NamedTensors state() const;
   void set_steps(int64_t steps) { steps_ = steps; }
 

@@ -6,6 +6,8 @@
 
 #include "model/accounting.h"
 #include "ops/kernels/kernels.h"
+#include "train/join.h"
+#include "train/run_state.h"
 #include "train/setup.h"
 #include "train/step.h"
 
@@ -60,19 +62,20 @@ int64_t peak_memory_bytes() {
 
 OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
   Config config = with_vocabulary(requested, 8192);
-  set_threads(config);
-  const torch::Device device = choose_device(config);
+  const auto world = join_world(config);
+  set_threads(config, world->launch());
+  const torch::Device device = choose_device(config, world->launch());
   torch::manual_seed(static_cast<uint64_t>(config.run.seed));
   const double gemm = gemm_rate(compute_type(config), device);
-  Transformer model = build_model(config, device);
-  AdamW optimizer(named_parameters_of(model), config.optimizer);
-  TrainingStep step(model, optimizer, config);
+  Transformer model = build_model(config, device, experts_here(config, *world));
+  TrainingStep step(model, config, world);
   const MicroBatchSource source = random_tokens(config, device);
   const int64_t micro_batches = *config.training.global_batch_size / config.training.micro_batch_size;
   std::vector<double> times;
   StepLosses losses;
   for (int64_t i = 0; i < options.warmup_steps + options.steps; ++i) {
     synchronise(device);
+    world->control().barrier();
     const auto begin = Clock::now();
     losses = step.gradients(i + 1, micro_batches, source);
     step.update(config.optimizer.lr);
@@ -91,7 +94,7 @@ OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
           {"flops_per_token", flops},
           {"flops_per_second", flops * tokens / median},
           {"gemm_flops_per_second", gemm},
-          {"gemm_flops_share", flops * tokens / median / gemm},
+          {"gemm_flops_share", flops * tokens / median / gemm / world->size()},
           {"peak_memory_bytes", peak_memory_bytes()},
           {"parameters", count.total},
           {"active_parameters", count.active},
@@ -99,6 +102,8 @@ OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
           {"precision", precision_name(config.training.precision)},
           {"device", device.str()},
           {"threads", at::get_num_threads()},
+          {"ranks", world->size()},
+          {"rank", world->rank()},
           {"instruction_set", kernels::instruction_set()},
           {"loss", losses.total}};
 }

@@ -15,7 +15,10 @@ struct BenchOptions {
 //   tokens_per_second, step_seconds (both of the median step), step_seconds_min, step_seconds_max,
 //   flops_per_token, flops_per_second, gemm_flops_per_second (the best of three square products of size 1024 at the
 //   run's precision, measured right before), gemm_flops_share (the ratio of the two), peak_memory_bytes (the process's
-//   largest resident set), parameters, active_parameters, tokens_per_step, precision, threads, instruction_set, loss.
+//   largest resident set), parameters, active_parameters, tokens_per_step, precision, threads (a rank), ranks, rank,
+//   instruction_set, loss.
+// Started by a launcher, the ranks share the steps; speeds are then those of all together, the rest
+// that of one rank.
 OrderedJson run_bench(const Config& config, const BenchOptions& options);
 
 // The largest resident set of this process so far, in bytes.

@@ -1,31 +1,105 @@
 #include "train/evaluate.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/errors.h"
 #include "base/logging.h"
 #include "config/router_keys.h"
+#include "losses/load_balancing.h"
 #include "train/setup.h"
+#include "train/signals.h"
 
 namespace switchyard {
 namespace {
 
-// Mean loss of one domain's batches, weighted by their tokens; none when interrupted.
+// What the ranks found in one round of batches, one each.
+struct Round {
+  double sum = 0;  // of losses times sequences
+  double sequences = 0;
+  int signal = 0;
+};
+
+Round over_ranks(const Round& own, World& world) {
+  if (world.size() == 1) return own;
+  const torch::Tensor values = torch::tensor({own.sum, own.sequences, double(own.signal)}, torch::kFloat64);
+  const torch::Tensor all = torch::empty({world.size(), 3}, torch::kFloat64);
+  world.control().all_gather(all.flatten(), values).wait();
+  Round total;
+  for (int64_t rank = 0; rank < world.size(); ++rank) {
+    const double* row = all.const_data_ptr<double>() + 3 * rank;
+    total.sum += row[0];
+    total.sequences += row[1];
+    total.signal = std::max(total.signal, static_cast<int>(row[2]));
+  }
+  return total;
+}
+
+// Assignments of one modality's tokens.
+struct ModalityCounts {
+  std::vector<int64_t> layers;  // which block each row belongs to
+  torch::Tensor per_expert;     // [layers, E] float64, before drops
+};
+
+// `counted`: whether these tokens are part of the sum; the rows are there in any case.
+void add_counts(ModalityCounts& total, const std::vector<RouterOutput>& routers, bool counted) {
+  if (routers.empty()) return;
+  std::vector<torch::Tensor> counts;
+  total.layers.clear();
+  for (const RouterOutput& router : routers) {
+    total.layers.push_back(router.layer);
+    counts.push_back(tokens_per_expert(router).to(torch::kFloat64));
+  }
+  const torch::Tensor own = torch::stack(counts) * (counted ? 1.0 : 0.0);
+  total.per_expert = total.per_expert.defined() ? total.per_expert + own : own;
+}
+
+// Mean loss of one domain's batches, weighted by their tokens; none when interrupted. The ranks take turns; in the last
+// round those without a batch repeat the last one, which does not count, since experts may be needed by the others.
+// `observe` sees every forward pass and whether it counts.
 std::optional<double> domain_loss(Transformer& model, const std::vector<TokenBatch>& batches, torch::Device device,
-                                  const std::function<bool()>& interrupted,
-                                  const std::function<void(const ModelOutput&)>& observe) {
+                                  World& world, const std::function<bool(int)>& interrupted,
+                                  const std::function<void(const ModelOutput&, bool)>& observe) {
   double sum = 0;
-  int64_t sequences = 0;
-  for (const TokenBatch& batch : batches) {
-    if (interrupted && interrupted()) return std::nullopt;
+  double sequences = 0;
+  const auto ranks = static_cast<size_t>(world.size());
+  for (size_t first = 0; first < batches.size(); first += ranks) {
+    const size_t index = first + static_cast<size_t>(world.rank());
+    const TokenBatch& batch = batches[std::min(index, batches.size() - 1)];
     const BatchTensors tensors = to_tensors(batch, device);
     const ModelOutput output = model->forward(tensors.inputs);
-    observe(output);
-    const auto loss = model->language_model_loss(output.hidden, tensors.targets);
-    sum += loss.item<double>() * static_cast<double>(batch.num_sequences);
-    sequences += batch.num_sequences;
+    const auto loss = model->language_model_loss(output, tensors.targets);
+    observe(output, index < batches.size());
+    Round own{.signal = StopSignals::number()};
+    if (index < batches.size()) {
+      own.sum = loss.item<double>() * static_cast<double>(batch.num_sequences);
+      own.sequences = static_cast<double>(batch.num_sequences);
+    }
+    const Round round = over_ranks(own, world);
+    if (interrupted && interrupted(round.signal)) return std::nullopt;
+    sum += round.sum;
+    sequences += round.sequences;
   }
-  return sum / static_cast<double>(std::max<int64_t>(1, sequences));
+  return sum / std::max(1.0, sequences);
+}
+
+bool has_several_modalities(const Dataset& dataset) {
+  const auto& domains = dataset.domains;
+  return std::any_of(domains.begin(), domains.end(),
+                     [&](const Domain& domain) { return domain.modality != domains[0].modality; });
+}
+
+void add_modality(const std::string& modality, const ModalityCounts& counts, World& world,
+                  std::vector<ModalityRouting>& all) {
+  if (counts.layers.empty()) return;
+  world.all().all_reduce(counts.per_expert).wait();
+  const torch::Tensor load = load_from_counts(counts.per_expert, torch::kFloat64).cpu().contiguous();
+  const int64_t experts = load.size(1);
+  const double* row = load.const_data_ptr<double>();
+  for (const int64_t layer : counts.layers) {
+    all.push_back({modality, layer, {row, row + experts}});
+    row += experts;
+  }
 }
 
 OrderedJson loss_and_perplexity(double loss) { return {{"val_loss", loss}, {"perplexity", std::exp(loss)}}; }
@@ -33,26 +107,30 @@ OrderedJson loss_and_perplexity(double loss) { return {{"val_loss", loss}, {"per
 }  // namespace
 
 std::optional<Evaluation> evaluate(Transformer& model, const Dataset& dataset, const Config& config,
-                                   torch::Device device, const std::function<bool()>& interrupted,
+                                   torch::Device device, World& world, const std::function<bool(int)>& interrupted,
                                    const ForwardObserver& observe) {
   const torch::NoGradGuard no_grad;
   model->eval();
   Evaluation evaluation;
+  std::map<std::string, ModalityCounts> modalities;
+  const bool by_modality = has_several_modalities(dataset);
   double weights = 0;
   for (size_t d = 0; d < dataset.domains.size(); ++d) {
     const Domain& domain = dataset.domains[d];
     const auto batches = validation_batches(dataset, static_cast<int64_t>(d), config.training.micro_batch_size,
                                             config.eval.batches, config.training.seq_length);
-    const auto observe_domain = [&](const ModelOutput& output) {
-      if (observe) observe(static_cast<int64_t>(d), output);
+    const auto observe_all = [&](const ModelOutput& output, bool counted) {
+      if (by_modality) add_counts(modalities[domain.modality], output.routers, counted);
+      if (observe) observe(static_cast<int64_t>(d), output, counted);
     };
-    const std::optional<double> loss = domain_loss(model, batches, device, interrupted, observe_domain);
+    const std::optional<double> loss = domain_loss(model, batches, device, world, interrupted, observe_all);
     if (!loss) return std::nullopt;
     evaluation.domains[domain.name] = *loss;
     evaluation.val_loss += domain.weight * *loss;
     weights += domain.weight;
   }
   evaluation.val_loss /= weights;
+  for (const auto& [modality, counts] : modalities) add_modality(modality, counts, world, evaluation.routing);
   return evaluation;
 }
 
@@ -66,6 +144,10 @@ OrderedJson evaluation_json(const Evaluation& evaluation) {
   json["domains"] = OrderedJson::object();
   for (const auto& [name, loss] : evaluation.domains) json["domains"][name] = loss_and_perplexity(loss);
   return json;
+}
+
+OrderedJson modality_json(const ModalityRouting& routing) {
+  return {{"layer", routing.layer}, {"modality", routing.modality}, {"load", routing.load}};
 }
 
 }  // namespace switchyard

@@ -57,8 +57,7 @@ std::vector<int32_t> generate(Transformer& model, const std::vector<int32_t>& pr
   std::vector<int32_t> generated;
   std::vector<int32_t> next = prompt;
   for (int64_t i = 0; i < options.max_new_tokens; ++i) {
-    const torch::Tensor hidden = model->forward(token_row(next, device), &cache).hidden;
-    const torch::Tensor logits = model->logits(hidden.narrow(0, hidden.size(0) - 1, 1)).squeeze(0);
+    const torch::Tensor logits = model->next_token_logits(model->forward(token_row(next, device), &cache));
     const int32_t token = sample_token(logits, options, i);
     if (token == end_of_text) break;
     generated.push_back(token);

@@ -27,8 +27,9 @@ bool evaluation_is_due(const RunState& state, const fs::path& folder) {
 
 void Trainer::restore(const Checkpoint& checkpoint, const ResumeOptions& options) {
   const bool partial = options.allow_architecture_change;
-  load_tensors(checkpoint.model, named_tensors_of(model_), partial, "model.safetensors");
-  restore_optimizer(checkpoint, optimizer_, partial);
+  load_tensors(checkpoint.model, model_pieces(model_, *world_), partial, "the model");
+  load_tensors(checkpoint.optimizer, optimizer_pieces(step_, *world_), partial, "the optimizer state");
+  step_.optimizer().set_steps(optimizer_steps(checkpoint));
   state_ = restore_state(checkpoint);
   state_.evaluation_due = evaluation_is_due(state_, folder_);
   spikes_.restore(state_.spike_window);
@@ -45,11 +46,24 @@ void Trainer::restore_idle_steps() {
   idle_steps_ = torch::tensor(flat, torch::kInt64).view({static_cast<int64_t>(table.size()), -1}).to(device_);
 }
 
+namespace {
+
+// ", each of 4 ranks; experts spread over 2"; nothing for one process.
+std::string describe(World& world) {
+  if (world.size() == 1) return "";
+  std::string text = formatted(", each of %d ranks", world.size());
+  if (world.experts().size() > 1) text += formatted("; experts spread over %d", world.experts().size());
+  return text;
+}
+
+}  // namespace
+
 void Trainer::announce() const {
   const ParameterCount count = count_parameters(config_);
-  log_info(formatted("%s parameters, %s active per token; %s on %s, %d threads",
+  log_info(formatted("%s parameters, %s active per token; %s on %s, %d threads%s",
                      with_si_suffix(double(count.total)).c_str(), with_si_suffix(double(count.active)).c_str(),
-                     precision_name(config_.training.precision), device_.str().c_str(), at::get_num_threads()));
+                     precision_name(config_.training.precision), device_.str().c_str(), at::get_num_threads(),
+                     describe(*world_).c_str()));
   warn_if_not_causal(config_);
   if (!config_.moe) return;
   const int64_t layers = num_moe_layers(config_);
@@ -62,20 +76,26 @@ void Trainer::announce() const {
                 layers, balance, balance * double(layers), moe.z_loss_coeff));
 }
 
+void Trainer::stop_for(const StepLosses& losses) {
+  std::string where;
+  if (world_->size() > 1 && losses.faulty_rank >= 0) where = formatted(" (first on rank %d)", losses.faulty_rank);
+  AdamW& optimizer = step_.optimizer();
+  for (const auto& [name, parameter] : optimizer.parameters()) {
+    if (!torch::isfinite(parameter).all().item<bool>()) {
+      throw NumericError(formatted("step %ld: loss %g%s with gradient norm %g: the parameter %s is not finite",
+                                   state_.step + 1, losses.total, where.c_str(), losses.grad_norm, name.c_str()));
+    }
+  }
+  const std::string name = optimizer.first_bad_gradient();
+  throw NumericError(formatted(
+      "step %ld: loss %g%s and gradient norm %g must be finite; stopped before the update; first bad tensor: %s",
+      state_.step + 1, losses.total, where.c_str(), losses.grad_norm,
+      name.empty() ? "the loss" : ("gradient of " + name).c_str()));
+}
+
 bool Trainer::accept(const StepLosses& losses) {
   const bool skip = config_.training.spike.action == SpikeAction::kSkip;
-  if (!losses.finite() && !skip) {
-    for (const auto& [name, parameter] : optimizer_.parameters()) {
-      if (!torch::isfinite(parameter).all().item<bool>()) {
-        throw NumericError(formatted("step %ld: loss %g with gradient norm %g: the parameter %s is not finite",
-                                     state_.step + 1, losses.total, losses.grad_norm, name.c_str()));
-      }
-    }
-    const std::string name = optimizer_.first_bad_gradient();
-    throw NumericError(formatted(
-        "step %ld: loss %g and gradient norm %g must be finite; stopped before the update; first bad tensor: %s",
-        state_.step + 1, losses.total, losses.grad_norm, name.empty() ? "the loss" : ("gradient of " + name).c_str()));
-  }
+  if (!losses.finite() && !skip) stop_for(losses);
   const double judged = losses.finite() ? losses.lm : std::numeric_limits<double>::quiet_NaN();
   if (!spikes_.is_spike(judged)) {
     spikes_.record(losses.lm);
@@ -111,16 +131,18 @@ std::vector<std::vector<int64_t>> Trainer::steps_since_used() const {
   return table;
 }
 
-void Trainer::train_one_step(RunLog& log) {
+void Trainer::train_one_step(RunLog* log) {
   const auto begin = Clock::now();
   const TrainingConfig& training = config_.training;
   const int64_t step = state_.step + 1;
   const int64_t sequences = *training.global_batch_size;
   const double lr = learning_rate(config_, step);
-  const StepLosses losses = step_.gradients(step, sequences / training.micro_batch_size, [&](int64_t micro_batch) {
+  const MicroBatchSource source = [&](int64_t micro_batch) {
     const int64_t first = (step - 1) * sequences + micro_batch * training.micro_batch_size;
     return to_tensors(sampler_.batch(first, training.micro_batch_size), device_);
-  });
+  };
+  const StepLosses losses = step_.gradients(step, sequences / training.micro_batch_size, source, StopSignals::number());
+  signal_ = losses.notice;
   if (accept(losses)) {
     step_.update(lr);
   } else {
@@ -133,59 +155,71 @@ void Trainer::train_one_step(RunLog& log) {
   finish_step(log, losses, lr);
 }
 
-void Trainer::finish_step(RunLog& log, const StepLosses& losses, double lr) {
+void Trainer::finish_step(RunLog* log, const StepLosses& losses, double lr) {
   const bool logged = is_logged_step(config_, state_.step);
   std::vector<LayerRouting> layers;
-  if (logged) {
-    speed_now_ = speed_.read();
-    log.training(state_.step, state_.tokens, losses, lr, speed_now_);
-    layers = summarise_routing(step_.routing(), steps_since_used(), config_.metrics.dead_expert_window);
-    log.routing(state_.step, layers);
-    log.depth(state_.step, step_.depths());
+  if (logged) layers = summarise_routing(step_.routing(), steps_since_used(), config_.metrics.dead_expert_window);
+  if (log != nullptr) {
+    if (logged) {
+      speed_now_ = speed_.read();
+      log->training(state_.step, state_.tokens, losses, lr, speed_now_);
+      log->routing(state_.step, layers);
+      log->depth(state_.step, step_.depths());
+    }
+    const double tokens_left = double(config_.training.max_steps - state_.step) *
+                               double(*config_.training.global_batch_size * config_.training.seq_length);
+    log->progress({.step = state_.step,
+                   .max_steps = config_.training.max_steps,
+                   .loss = losses.lm,
+                   .balance = losses.auxiliary_loss("aux_loss"),
+                   .tokens_per_second = speed_now_,
+                   .seconds_left = tokens_left / speed_now_},
+                  logged);
   }
-  const double tokens_left = double(config_.training.max_steps - state_.step) *
-                             double(*config_.training.global_batch_size * config_.training.seq_length);
-  log.progress({.step = state_.step,
-                .max_steps = config_.training.max_steps,
-                .loss = losses.lm,
-                .balance = losses.auxiliary_loss("aux_loss"),
-                .tokens_per_second = speed_now_,
-                .seconds_left = tokens_left / speed_now_},
-               logged);
   judge_routing(log, layers);
 }
 
-void Trainer::judge_routing(RunLog& log, const std::vector<LayerRouting>& layers) {
+// Every rank judges the same numbers, and so comes to the same end.
+void Trainer::judge_routing(RunLog* log, const std::vector<LayerRouting>& layers) {
   // While the learning rate rises, routing swings and settles again.
   if (state_.step <= config_.schedule.warmup_steps) return;
   bool sounded = false;
   for (const LayerRouting& layer : layers) {
     for (const Collapse& collapse : alarm_.judge(layer.layer, layer.statistics)) {
-      log.alarm(state_.step, collapse, advice_against(collapse, *config_.moe));
+      if (log != nullptr) log->alarm(state_.step, collapse, advice_against(collapse, *config_.moe));
       sounded = true;
     }
   }
   if (!sounded || config_.metrics.alarm.action != AlarmAction::kStop) return;
   state_.evaluation_due = due(config_.eval.interval);
   save();
-  log.event("stopped", state_.step);
+  report_saved(background_.wait());
+  if (log != nullptr) log->event("stopped", state_.step);
   throw NumericError(
       formatted("step %ld: saved and stopped, because the routing has collapsed (see the alarm above) and "
                 "metrics.alarm.action is stop; go on with: switchyard train --resume %s metrics.alarm.action=warn",
                 state_.step, folder_.c_str()));
 }
 
-bool Trainer::evaluate_now(RunLog& log) {
+bool Trainer::evaluate_now(RunLog* log) {
   state_.evaluation_due = true;
   probe_.begin();
-  const auto evaluation = evaluate(model_, dataset_, config_, device_, StopSignals::received,
-                                   [this](int64_t domain, const ModelOutput& output) { probe_.add(domain, output); });
+  const auto interrupted = [this](int signal) {
+    signal_ = std::max(signal_, signal);
+    return signal_ != 0;
+  };
+  const auto evaluation = evaluate(
+      model_, dataset_, config_, device_, *world_, interrupted,
+      [this](int64_t domain, const ModelOutput& output, bool counted) { probe_.add(domain, output, counted); });
   if (!evaluation) return false;
   state_.evaluation_due = false;
-  log.evaluation(state_.step, *evaluation);
   std::vector<std::string> names;
   for (const Domain& domain : dataset_.domains) names.push_back(domain.name);
-  log.probe(state_.step, probe_.finish(), names);
+  const std::vector<ProbedRouting> probed = probe_.finish(world_->all());
+  if (log != nullptr) {
+    log->evaluation(state_.step, *evaluation);
+    log->probe(state_.step, probed, names);
+  }
   std::string domains;
   for (const auto& [name, loss] : evaluation->domains) domains += formatted("  %s %.4f", name.c_str(), loss);
   log_info(formatted("step %ld: validation loss %.4f, perplexity %.2f%s", state_.step, evaluation->val_loss,
@@ -198,37 +232,56 @@ void Trainer::save() {
   state_.spike_window = spikes_.window();
   state_.steps_since_used = steps_since_used();
   const Checkpoint checkpoint =
-      make_checkpoint(state_, named_tensors_of(model_), optimizer_, config_, *dataset_.tokenizer, dataset_.fingerprint);
-  const fs::path path = save_checkpoint(folder_ / "checkpoints", checkpoint, config_.checkpoint.keep_last);
+      make_checkpoint(state_, step_.optimizer().steps(), config_, *dataset_.tokenizer, dataset_.fingerprint);
+  CheckpointShare share = owned_share(model_, step_, *world_);
   saved_step_ = state_.step;
-  log_info(formatted("step %ld: saved %s", state_.step, path.c_str()));
+  const fs::path folder = folder_ / "checkpoints";
+  const int64_t keep_last = config_.checkpoint.keep_last;
+  if (config_.checkpoint.background) {
+    report_saved(background_.wait());
+    background_.start(folder, checkpoint, std::move(share), keep_last, world_->saving());
+  } else {
+    report_saved(save_checkpoint_share(folder, checkpoint, share, keep_last, world_->saving()).string());
+  }
 }
 
-TrainOutcome Trainer::stop(RunLog& log) {
+void Trainer::report_saved(const std::string& path) const {
+  if (!path.empty()) log_info("saved " + path);
+}
+
+TrainOutcome Trainer::stop(RunLog* log) {
   save();
-  log.event("stopped", state_.step);
+  report_saved(background_.wait());
+  if (log != nullptr) log->event("stopped", state_.step);
+  const int signal = world_->size() > 1 ? signal_ : StopSignals::number();
   log_warning(formatted("%s received: saved step %ld and stopped; go on with: switchyard train --resume %s",
-                        StopSignals::name(), state_.step, folder_.c_str()));
+                        StopSignals::name(signal), state_.step, folder_.c_str()));
   return TrainOutcome::kStopped;
 }
 
 TrainOutcome Trainer::run() {
   const StopSignals signals;
-  RunLog log(folder_, config_, state_.step > 0 ? state_.step : (saved_step_ >= 0 ? 0 : -1));
+  std::unique_ptr<RunLog> writer;
+  if (world_->first()) {
+    writer = std::make_unique<RunLog>(folder_, config_, state_.step > 0 ? state_.step : (saved_step_ >= 0 ? 0 : -1));
+  }
+  RunLog* log = writer.get();
   announce();
-  log.start(state_.step, config_);
+  if (log != nullptr) log->start(state_.step, config_);
   if (state_.evaluation_due && !evaluate_now(log)) return stop(log);
   while (state_.step < config_.training.max_steps) {
-    if (StopSignals::received()) return stop(log);
+    if (told_to_stop()) return stop(log);
     train_one_step(log);
-    if (StopSignals::received()) {
+    report_saved(background_.finished());
+    if (told_to_stop()) {
       state_.evaluation_due = due(config_.eval.interval);
       return stop(log);
     }
     if (due(config_.eval.interval) && !evaluate_now(log)) return stop(log);
     if (due(config_.checkpoint.interval)) save();
   }
-  log.event("end", state_.step);
+  report_saved(background_.wait());
+  if (log != nullptr) log->event("end", state_.step);
   return TrainOutcome::kFinished;
 }
 

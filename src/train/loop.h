@@ -7,9 +7,11 @@
 #include "checkpoint/checkpoint.h"
 #include "data/batches.h"
 #include "data/dataset.h"
+#include "train/background_save.h"
 #include "train/run_log.h"
 #include "train/run_state.h"
 #include "train/setup.h"
+#include "train/signals.h"
 #include "train/spike_guard.h"
 #include "train/step.h"
 #include "train/trainer.h"
@@ -42,14 +44,15 @@ bool evaluation_is_due(const RunState& state, const std::filesystem::path& folde
 
 class Trainer {
  public:
-  // `checkpoint` null: from the start. config.model.vocab_size must be set.
-  Trainer(const Config& config, Dataset dataset, const Checkpoint* checkpoint, const ResumeOptions& options)
+  // `checkpoint` null: from the start. config.model.vocab_size must be set. Every rank makes one; together they train.
+  Trainer(const Config& config, Dataset dataset, const Checkpoint* checkpoint, const ResumeOptions& options,
+          const std::shared_ptr<World>& world)
       : config_(config),
+        world_(world),
         dataset_(std::move(dataset)),
         device_(choose_device(config)),
-        model_(build_model(config, device_)),
-        optimizer_(named_parameters_of(model_), config.optimizer),
-        step_(model_, optimizer_, config),
+        model_(build_model(config, device_, experts_here(config, *world))),
+        step_(model_, config, world),
         sampler_(dataset_, static_cast<uint64_t>(config.run.seed), config.training.seq_length),
         spikes_(config.training.spike),
         alarm_(config.metrics.alarm),
@@ -60,7 +63,7 @@ class Trainer {
 
   // Replaces the initial weights; `where` is named where they don't fit.
   void start_with(const TensorMap& weights, const std::string& where) {
-    load_tensors(weights, named_tensors_of(model_), /*partial=*/false, where);
+    load_tensors(weights, model_pieces(model_, *world_), /*partial=*/false, where);
   }
 
   TrainOutcome run();
@@ -68,27 +71,33 @@ class Trainer {
  private:
   void restore(const Checkpoint& checkpoint, const ResumeOptions& options);
   void announce() const;
-  void train_one_step(RunLog& log);
+  // `log` is null but on the first rank, here and below.
+  void train_one_step(RunLog* log);
+  // Throws NumericError naming what is not finite.
+  [[noreturn]] void stop_for(const StepLosses& losses);
   // False where the update must not happen; throws where the run must stop.
   bool accept(const StepLosses& losses);
   void track_experts();
   void restore_idle_steps();
   std::vector<std::vector<int64_t>> steps_since_used() const;
-  void finish_step(RunLog& log, const StepLosses& losses, double lr);
+  void finish_step(RunLog* log, const StepLosses& losses, double lr);
   // Throws NumericError, after saving, where metrics.alarm.action is stop.
-  void judge_routing(RunLog& log, const std::vector<LayerRouting>& layers);
-  bool evaluate_now(RunLog& log);
+  void judge_routing(RunLog* log, const std::vector<LayerRouting>& layers);
+  bool evaluate_now(RunLog* log);
   void save();
-  TrainOutcome stop(RunLog& log);
+  void report_saved(const std::string& path) const;
+  TrainOutcome stop(RunLog* log);
+  // Whether this rank got a signal; with several, whether any had one when they last spoke.
+  bool told_to_stop() const { return world_->size() > 1 ? signal_ != 0 : StopSignals::received(); }
   bool due(int64_t interval) const {
     return state_.step == config_.training.max_steps || (interval > 0 && state_.step % interval == 0);
   }
 
   Config config_;
+  std::shared_ptr<World> world_;
   Dataset dataset_;
   torch::Device device_;
   Transformer model_;
-  AdamW optimizer_;
   TrainingStep step_;
   TrainingSampler sampler_;
   SpikeGuard spikes_;
@@ -98,6 +107,8 @@ class Trainer {
   RunState state_;
   std::filesystem::path folder_;
   int64_t saved_step_ = -1;
+  BackgroundSave background_;
+  int signal_ = 0;  // that any rank got, as of the last step or evaluation
   Speedometer speed_;
   double speed_now_ = std::numeric_limits<double>::quiet_NaN();
 };

@@ -27,7 +27,7 @@ CountTable table_of(const Tensor& counts) {
 
 void RoutingProbe::begin() { layers_.clear(); }
 
-void RoutingProbe::add(int64_t domain, const ModelOutput& output) {
+void RoutingProbe::add(int64_t domain, const ModelOutput& output, bool counted) {
   const torch::NoGradGuard no_grad;
   for (const Routes& routes : routes_of(output)) {
     Layer& layer = layers_[routes.layer];
@@ -37,6 +37,7 @@ void RoutingProbe::add(int64_t domain, const ModelOutput& output) {
       layer.domain_counts = torch::zeros({num_domains_, routes.num_experts}, counts);
       layer.pair_counts = torch::zeros({routes.num_experts, routes.num_experts}, counts);
     }
+    if (!counted) continue;
     layer.domain_counts[domain] += chosen.sum(0).to(torch::kInt64);
     layer.pair_counts += torch::mm(chosen.t(), chosen).to(torch::kInt64);
     std::vector<Tensor>& sets = layer.sets[domain];
@@ -47,19 +48,24 @@ void RoutingProbe::add(int64_t domain, const ModelOutput& output) {
   }
 }
 
-std::vector<ProbedRouting> RoutingProbe::finish() {
+std::vector<ProbedRouting> RoutingProbe::finish(Group& ranks) {
   std::vector<ProbedRouting> found;
   for (auto& [index, layer] : layers_) {
+    ranks.all_reduce(layer.domain_counts).wait();
+    ranks.all_reduce(layer.pair_counts).wait();
     ProbedRouting probed{
         .layer = index, .domain_counts = table_of(layer.domain_counts), .pair_counts = table_of(layer.pair_counts)};
-    std::vector<Tensor> parts;
+    // A rank may have had no batch.
+    std::vector<Tensor> parts = {torch::empty({0}, layer.pair_counts.options())};
     for (auto& [domain, sets] : layer.sets) parts.insert(parts.end(), sets.begin(), sets.end());
     const Tensor now = torch::cat(parts);
     Tensor& before = last_[index];
-    if (before.defined() && before.sizes() == now.sizes()) {
-      probed.compared = now.size(0);
-      probed.changed = (now != before).sum().item<int64_t>();
-    }
+    const bool comparable = before.defined() && before.sizes() == now.sizes();
+    const Tensor drift = torch::zeros({2}, now.options());
+    if (comparable) drift.copy_(torch::stack({torch::full({}, now.size(0), now.options()), (now != before).sum()}));
+    ranks.all_reduce(drift).wait();
+    probed.compared = drift[0].item<int64_t>();
+    probed.changed = drift[1].item<int64_t>();
     before = now;
     found.push_back(std::move(probed));
   }

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "metrics/information.h"
 #include "model/transformer.h"
+#include "parallel/group.h"
 
 namespace switchyard {
 
@@ -33,10 +34,12 @@ class RoutingProbe {
 
   // Forgets an evaluation that was cut off.
   void begin();
-  // One batch of `domain`, in the order of all earlier evaluations. No host synchronisation. Collectives: none.
-  void add(int64_t domain, const ModelOutput& output);
-  // The numbers of this evaluation, which the next one is compared with.
-  std::vector<ProbedRouting> finish();
+  // One batch of `domain`, in the order of all earlier evaluations. Where it is not `counted`, another rank counts it.
+  // No host synchronisation. Collectives: none.
+  void add(int64_t domain, const ModelOutput& output, bool counted = true);
+  // The numbers of this evaluation over all ranks of the group, which the next one is compared with. Collectives: three
+  // all-reduces a layer.
+  std::vector<ProbedRouting> finish(Group& ranks);
 
  private:
   // Sums over tokens, int64 on the device: no order of adding can change them.

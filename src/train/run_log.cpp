@@ -124,6 +124,11 @@ void RunLog::evaluation(int64_t step, const Evaluation& evaluation) {
   OrderedJson line = {{"event", "eval"}, {"step", step}};
   line.update(evaluation_json(evaluation));
   lines_.write(line);
+  for (const ModalityRouting& routing : evaluation.routing) {
+    OrderedJson by_modality = {{"event", "routing_by_modality"}, {"step", step}};
+    by_modality.update(modality_json(routing));
+    lines_.write(by_modality);
+  }
   scalar("eval/val_loss", evaluation.val_loss, step);
   scalar("eval/perplexity", std::exp(evaluation.val_loss), step);
   for (const auto& [name, loss] : evaluation.domains) scalar("eval/val_loss/" + name, loss, step);

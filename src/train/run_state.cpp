@@ -12,12 +12,6 @@ namespace {
 constexpr const char* kConfigFile = "config.yaml";
 constexpr const char* kTokenizerFile = "tokenizer.json";
 
-TensorMap to_host(const NamedTensors& tensors) {
-  TensorMap map;
-  for (const auto& [name, tensor] : tensors) map[name] = tensor.detach().cpu();
-  return map;
-}
-
 const std::string& text_file(const Checkpoint& checkpoint, const std::string& name, const std::string& where) {
   const auto found = checkpoint.files.find(name);
   if (found == checkpoint.files.end()) throw CheckpointError(where + " holds no " + name);
@@ -54,31 +48,31 @@ Checkpoint make_initial_checkpoint(TensorMap model, const Config& config, const 
   return checkpoint;
 }
 
-Checkpoint make_checkpoint(const RunState& state, const NamedTensors& parameters, const AdamW& optimizer,
-                           const Config& config, const Tokenizer& tokenizer, const std::string& data_fingerprint) {
+Checkpoint make_checkpoint(const RunState& state, int64_t optimizer_steps, const Config& config,
+                           const Tokenizer& tokenizer, const std::string& data_fingerprint) {
   Checkpoint checkpoint;
   checkpoint.step = state.step;
-  checkpoint.model = to_host(parameters);
-  checkpoint.optimizer = to_host(optimizer.state());
-  checkpoint.trainer = trainer_json(state, optimizer.steps(), data_fingerprint);
+  checkpoint.trainer = trainer_json(state, optimizer_steps, data_fingerprint);
   checkpoint.files = {{kConfigFile, dump_config(config)}, {kTokenizerFile, tokenizer.serialize()}};
   return checkpoint;
 }
 
-void load_tensors(const TensorMap& from, const NamedTensors& to, bool partial, const std::string& where) {
+void load_tensors(const TensorMap& from, const std::vector<TensorPiece>& to, bool partial, const std::string& where) {
   const torch::NoGradGuard no_grad;
   std::vector<std::string> problems;
   std::set<std::string> wanted;
-  for (const auto& [name, target] : to) {
-    wanted.insert(name);
-    const auto found = from.find(name);
+  for (const TensorPiece& piece : to) {
+    wanted.insert(piece.name);
+    const auto found = from.find(piece.name);
     if (found == from.end()) {
-      problems.push_back(name + " is missing");
-    } else if (found->second.sizes() != target.sizes()) {
-      problems.push_back(c10::str(name, " is ", found->second.sizes(), " instead of ", target.sizes()));
+      problems.push_back(piece.name + " is missing");
+    } else if (found->second.sizes() != piece.shape) {
+      problems.push_back(
+          c10::str(piece.name, " is ", found->second.sizes(), " instead of ", torch::IntArrayRef(piece.shape)));
     } else {
-      torch::Tensor into = target;
-      into.copy_(found->second);
+      const int64_t size = piece.data.numel();
+      torch::Tensor into = piece.data;
+      into.copy_(found->second.reshape(-1).narrow(0, piece.begin, size).view(into.sizes()));
     }
   }
   for (const auto& [name, tensor] : from) {
@@ -106,10 +100,7 @@ RunState restore_state(const Checkpoint& checkpoint) {
   return state;
 }
 
-void restore_optimizer(const Checkpoint& checkpoint, AdamW& optimizer, bool partial) {
-  load_tensors(checkpoint.optimizer, optimizer.state(), partial, "optimizer.safetensors");
-  optimizer.set_steps(field<int64_t>(checkpoint.trainer, "optimizer_steps"));
-}
+int64_t optimizer_steps(const Checkpoint& checkpoint) { return field<int64_t>(checkpoint.trainer, "optimizer_steps"); }
 
 Config checkpoint_config(const Checkpoint& checkpoint, const std::filesystem::path& path,
                          const std::vector<std::string>& overrides) {
@@ -119,6 +110,87 @@ Config checkpoint_config(const Checkpoint& checkpoint, const std::filesystem::pa
 
 std::unique_ptr<Tokenizer> checkpoint_tokenizer(const Checkpoint& checkpoint, const std::filesystem::path& path) {
   return deserialize_tokenizer(text_file(checkpoint, kTokenizerFile, path.string()), (path / kTokenizerFile).string());
+}
+
+std::optional<ExpertRange> experts_here(const Config& config, World& world) {
+  const int64_t shares = world.experts().size();
+  if (shares == 1) return std::nullopt;
+  const int64_t count = config.moe->num_experts / shares;
+  return ExpertRange{world.expert_share() * count, count};
+}
+
+namespace {
+
+// A part of a parameter of this rank (whose own shape is `local`), placed in the model's whole tensor.
+TensorPiece placed(std::string name, const std::string& parameter, torch::Tensor data, torch::IntArrayRef local,
+                   int64_t begin, World& world) {
+  TensorPiece piece{std::move(name), std::move(data), local.vec(), begin};
+  const int64_t shares = world.experts().size();
+  if (shares > 1 && is_expert_parameter(parameter)) {
+    piece.begin += world.expert_share() * c10::multiply_integers(local);
+    piece.shape[0] *= shares;
+  }
+  return piece;
+}
+
+TensorPiece part_of(const torch::Tensor& tensor, std::string name, const std::string& parameter,
+                    torch::IntArrayRef local, const OwnedPart& part, World& world) {
+  const torch::Tensor data =
+      tensor.numel() == part.end - part.begin ? tensor : tensor.view(-1).narrow(0, part.begin, part.end - part.begin);
+  return placed(std::move(name), parameter, data.detach(), local, part.begin, world);
+}
+
+}  // namespace
+
+std::vector<TensorPiece> model_pieces(Transformer& model, World& world) {
+  std::vector<TensorPiece> pieces;
+  for (const auto& [name, tensor] : named_tensors_of(model)) {
+    pieces.push_back(placed(name, name, tensor, tensor.sizes(), 0, world));
+  }
+  return pieces;
+}
+
+std::vector<TensorPiece> optimizer_pieces(TrainingStep& step, World& world) {
+  const GradientBuckets& buckets = step.buckets();
+  const NamedTensors state = step.optimizer().state();  // two a parameter
+  std::vector<TensorPiece> pieces;
+  std::vector<bool> here(buckets.parameters().size(), false);
+  for (size_t i = 0; i < state.size(); ++i) {
+    const OwnedPart& part = buckets.parts()[i / 2];
+    const auto& [parameter, whole] = buckets.parameters()[part.parameter];
+    pieces.push_back(placed(state[i].first, parameter, state[i].second, whole.sizes(), part.begin, world));
+    here[part.parameter] = true;
+  }
+  for (size_t i = 0; i < here.size(); ++i) {
+    if (here[i]) continue;
+    // All of it is on other ranks.
+    const auto& [parameter, whole] = buckets.parameters()[i];
+    for (const std::string& name : moment_names(parameter)) {
+      pieces.push_back(placed(name, parameter, torch::empty({0}, whole.options()), whole.sizes(), 0, world));
+    }
+  }
+  return pieces;
+}
+
+CheckpointShare owned_share(Transformer& model, TrainingStep& step, World& world) {
+  const GradientBuckets& buckets = step.buckets();
+  const NamedTensors state = step.optimizer().state();
+  const bool sharded = buckets.sharded();
+  CheckpointShare share;
+  for (size_t i = 0; i < buckets.owned().size(); ++i) {
+    const OwnedPart& part = buckets.owned()[i];
+    const auto& [name, parameter] = buckets.parameters()[part.parameter];
+    share.model.push_back(part_of(parameter, name, name, parameter.sizes(), part, world));
+    for (size_t k = 0; k < 2; ++k) {
+      const auto& [moment_name, moment] = state[2 * (sharded ? i : part.parameter) + k];
+      share.optimizer.push_back(part_of(moment, moment_name, name, parameter.sizes(), part, world));
+    }
+  }
+  if (!world.first()) return share;
+  for (const auto& item : model->named_buffers()) {
+    share.model.push_back({item.key(), item.value(), item.value().sizes().vec()});
+  }
+  return share;
 }
 
 std::vector<std::string> architecture_changes(const Config& before, const Config& after) {
@@ -168,7 +240,7 @@ LoadedModel load_model(const std::filesystem::path& path, const std::vector<std:
   if (!loaded.config.model.vocab_size)
     throw CheckpointError(folder.string() + "/config.yaml: model.vocab_size is missing");
   loaded.model = Transformer(loaded.config);
-  load_tensors(checkpoint.model, named_tensors_of(loaded.model), /*partial=*/false,
+  load_tensors(checkpoint.model, whole_pieces(named_tensors_of(loaded.model)), /*partial=*/false,
                (folder / "model.safetensors").string());
   place_model(loaded.model, loaded.config, choose_device(loaded.config));
   loaded.model->eval();

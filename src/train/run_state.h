@@ -8,6 +8,7 @@
 #include "data/tokenizer.h"
 #include "optim/adamw.h"
 #include "train/setup.h"
+#include "train/step.h"
 
 namespace switchyard {
 
@@ -20,20 +21,30 @@ struct RunState {
   std::vector<std::vector<int64_t>> steps_since_used;  // [MoE layer][expert]
 };
 
-// Copies tensors to the CPU where they are not there. `data_fingerprint` is Dataset::fingerprint.
-Checkpoint make_checkpoint(const RunState& state, const NamedTensors& parameters, const AdamW& optimizer,
-                           const Config& config, const Tokenizer& tokenizer, const std::string& data_fingerprint);
+// Everything but the tensors. `data_fingerprint` is Dataset::fingerprint.
+Checkpoint make_checkpoint(const RunState& state, int64_t optimizer_steps, const Config& config,
+                           const Tokenizer& tokenizer, const std::string& data_fingerprint);
+
+// The experts of each layer that this rank holds; nothing: all.
+std::optional<ExpertRange> experts_here(const Config& config, World& world);
+
+// The tensors that this rank holds, as parts of the model's whole ones: for loading. Of the optimizer, its moments.
+std::vector<TensorPiece> model_pieces(Transformer& model, World& world);
+std::vector<TensorPiece> optimizer_pieces(TrainingStep& step, World& world);
+// Those of them that this rank saves: over all ranks, every element once.
+CheckpointShare owned_share(Transformer& model, TrainingStep& step, World& world);
 
 // The checkpoint before step 1 of a model that comes from elsewhere: no optimizer state, no data fingerprint.
 Checkpoint make_initial_checkpoint(TensorMap model, const Config& config, const Tokenizer& tokenizer);
 
-// Copies tensors of `from` into `to`. Missing, left-over or differently shaped ones are a CheckpointError that names
-// them all, unless `partial`: then those that fit are taken and the others logged.
-void load_tensors(const TensorMap& from, const NamedTensors& to, bool partial, const std::string& where);
+// Copies the whole tensors of `from` into the pieces `to`. Missing, left-over or differently shaped ones are a
+// CheckpointError that names them all, unless `partial`: then those that fit are taken and the others logged.
+void load_tensors(const TensorMap& from, const std::vector<TensorPiece>& to, bool partial, const std::string& where);
 
 // The reverse of make_checkpoint. Throws CheckpointError naming the key of trainer.json that is missing or wrong.
 RunState restore_state(const Checkpoint& checkpoint);
-void restore_optimizer(const Checkpoint& checkpoint, AdamW& optimizer, bool partial);
+// Updates that the optimizer had done.
+int64_t optimizer_steps(const Checkpoint& checkpoint);
 
 // What a checkpoint needs to be used without its run: configuration and tokenizer from its files, weights loaded.
 struct LoadedModel {

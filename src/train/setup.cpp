@@ -1,6 +1,7 @@
 #include "train/setup.h"
 
 #include <ATen/Parallel.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <thread>
 
@@ -9,26 +10,28 @@
 
 namespace switchyard {
 
-torch::Device choose_device(const Config& config) {
-  switch (config.training.device) {
-    case DeviceKind::kCpu:
-      return torch::kCPU;
-    case DeviceKind::kCuda:
-      if (!torch::cuda::is_available()) {
-        throw ConfigError(
-            "training.device is cuda, but this build or machine has no usable CUDA device; use cpu or auto, or build "
-            "with the cuda preset");
-      }
-      return torch::kCUDA;
-    case DeviceKind::kAuto:
-      break;
+torch::Device choose_device(const Config& config, const Launch& launch) {
+  const bool usable = torch::cuda::is_available();
+  if (config.training.device == DeviceKind::kCuda && !usable) {
+    throw ConfigError(
+        "training.device is cuda, but this build or machine has no usable CUDA device; use cpu or auto, or build "
+        "with the cuda preset");
   }
-  return torch::cuda::is_available() ? torch::Device(torch::kCUDA) : torch::Device(torch::kCPU);
+  if (config.training.device == DeviceKind::kCpu || !usable) return torch::kCPU;
+  const auto gpus = static_cast<int>(torch::cuda::device_count());
+  if (launch.local_rank >= gpus) {
+    throw ConfigError("this machine has " + std::to_string(gpus) + " GPUs, but local rank " +
+                      std::to_string(launch.local_rank) + " needs one of its own: start at most one rank a GPU");
+  }
+  const torch::Device device(torch::kCUDA, static_cast<c10::DeviceIndex>(launch.local_rank));
+  c10::impl::VirtualGuardImpl(torch::kCUDA).setDevice(device);
+  return device;
 }
 
-void set_threads(const Config& config) {
+void set_threads(const Config& config, const Launch& launch) {
   int64_t threads = config.training.num_threads;
-  if (threads == 0) threads = std::max<int64_t>(1, std::thread::hardware_concurrency());
+  const auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
+  if (threads == 0) threads = std::max<int64_t>(1, cores / launch.local_world_size);
   at::set_num_threads(static_cast<int>(threads));
 }
 

@@ -9,13 +9,16 @@
 #include "data/batches.h"
 #include "model/transformer.h"
 #include "optim/adamw.h"
+#include "parallel/launch.h"
 
 namespace switchyard {
 
-// training.device as a device: auto takes the GPU if there is one. Throws ConfigError if cuda is asked for and absent.
-torch::Device choose_device(const Config& config);
-// Sets the number of threads of ATen's operations (training.num_threads, 0: one per core).
-void set_threads(const Config& config);
+// training.device as a device: auto takes a GPU if there is one, that of the process's local rank. Throws ConfigError
+// if cuda is asked for and absent, or has fewer GPUs than this machine has ranks.
+torch::Device choose_device(const Config& config, const Launch& launch = {});
+// Sets the number of threads of ATen's operations: training.num_threads, or where that is 0, one per core, the cores
+// shared by the ranks of this machine.
+void set_threads(const Config& config, const Launch& launch = {});
 // The type of activations and matrix products.
 torch::ScalarType compute_type(const Config& config);
 

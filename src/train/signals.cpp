@@ -35,8 +35,10 @@ StopSignals::~StopSignals() {
 
 bool StopSignals::received() { return pending != 0; }
 
-const char* StopSignals::name() {
-  switch (pending) {
+int StopSignals::number() { return pending; }
+
+const char* StopSignals::name(int number) {
+  switch (number) {
     case SIGTERM:
       return "SIGTERM";
     case SIGINT:

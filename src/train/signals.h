@@ -12,8 +12,10 @@ class StopSignals {
   StopSignals& operator=(const StopSignals&) = delete;
 
   static bool received();
-  // "SIGTERM", ...; "" before one came.
-  static const char* name();
+  // Which one; 0 before one came.
+  static int number();
+  // "SIGTERM", ...; "" for 0.
+  static const char* name(int number);
 };
 
 }  // namespace switchyard

@@ -5,6 +5,7 @@
 #include "losses/auxiliary.h"
 #include "losses/depth.h"
 #include "losses/load_balancing.h"
+#include "parallel/all_to_all_dispatcher.h"
 
 namespace switchyard {
 
@@ -17,6 +18,18 @@ double StepLosses::auxiliary_loss(std::string_view name) const {
     if (key == name) return value;
   }
   return 0;
+}
+
+std::vector<Tensor*> sums_of(RoutingTotals& totals) {
+  std::vector<Tensor*> sums = {&totals.tokens_per_expert, &totals.probability_sums, &totals.token_entropy_sums,
+                               &totals.dropped};
+  for (Tensor* measured : {&totals.logit_squares, &totals.logit_sums, &totals.output_norms}) {
+    if (measured->defined()) sums.push_back(measured);
+  }
+  for (Tensor& observed : totals.observed) {
+    if (observed.defined()) sums.push_back(&observed);
+  }
+  return sums;
 }
 
 bool is_logged_step(const Config& config, int64_t step) {
@@ -95,75 +108,163 @@ void accumulate_depths(DepthTotals& totals, const std::vector<DepthOutput>& dept
   totals.num_tokens += depths[0].passed.numel();
 }
 
-TrainingStep::TrainingStep(Transformer model, AdamW& optimizer, const Config& config)
-    : model_(std::move(model)), optimizer_(optimizer), config_(config) {}
+// What the micro-batches of this rank add up to.
+struct TrainingStep::Sums {
+  Tensor losses;                     // total, lm, then the auxiliary losses: their share of the step's means
+  std::vector<NamedLoss> auxiliary;  // of the last micro-batch
+};
 
-Tensor TrainingStep::count_global_load(int64_t step, int64_t micro_batches, const MicroBatchSource& source) {
-  const torch::NoGradGuard no_grad;
-  Tensor counts;
-  for (int64_t i = 0; i < micro_batches; ++i) {
-    // The same seed as in the pass with gradients: dropout and jitter, and so the routing, are the same.
-    seed_forward_pass(config_.run.seed, step, i);
-    std::vector<Tensor> layers;
-    for (const RouterOutput& router : model_->forward(source(i).inputs).routers) {
-      layers.push_back(balanced_counts(router, config_.moe->aux_loss_choices, 1)[0]);
-    }
-    counts = counts.defined() ? counts + torch::stack(layers) : torch::stack(layers);
+TrainingStep::TrainingStep(Transformer model, const Config& config, std::shared_ptr<World> world)
+    : model_(std::move(model)),
+      world_(std::move(world)),
+      buckets_(named_parameters_of(model_), *world_, config.parallel.bucket_megabytes << 20,
+               config.parallel.distributed_optimizer && world_->size() > 1),
+      optimizer_(buckets_.optimizer_parameters(), buckets_.decayed(), config.optimizer),
+      config_(config) {
+  if (world_->experts().size() > 1) {
+    model_->set_dispatcher(std::make_shared<AllToAllDispatcher>(world_->experts()));
   }
+}
+
+Tensor TrainingStep::loads_of(const std::vector<RouterOutput>& routers) const {
+  std::vector<Tensor> layers;
+  for (const RouterOutput& router : routers) {
+    layers.push_back(balanced_counts(router, config_.moe->aux_loss_choices, 1)[0]);
+  }
+  return torch::stack(layers);
+}
+
+Tensor TrainingStep::loads_over_ranks(Tensor counts) {
+  world_->all().all_reduce(counts).wait();
   return load_from_counts(counts, torch::kFloat64);
 }
 
-StepLosses TrainingStep::gradients(int64_t step, int64_t micro_batches, const MicroBatchSource& source) {
-  const bool has_experts = config_.moe.has_value();
-  const double share = 1.0 / static_cast<double>(micro_batches);
+Tensor TrainingStep::count_global_load(int64_t step, int64_t first, int64_t count, const MicroBatchSource& source) {
+  const torch::NoGradGuard no_grad;
+  Tensor counts;
+  for (int64_t i = first; i < first + count; ++i) {
+    // The same seed as in the pass with gradients: dropout and jitter, and so the routing, are the same.
+    seed_forward_pass(config_.run.seed, step, i);
+    const Tensor loads = loads_of(model_->forward(source(i).inputs).routers);
+    counts = counts.defined() ? counts + loads : loads;
+  }
+  return loads_over_ranks(counts);
+}
+
+void TrainingStep::one_micro_batch(const BatchTensors& batch, double share, Tensor global_load, Sums& sums) {
+  const ModelOutput output = model_->forward(batch.inputs);
+  const Tensor lm = model_->language_model_loss(output, batch.targets);
+  Tensor total = lm;
+  std::vector<Tensor> parts = {lm.detach()};
+  sums.auxiliary.clear();
+  if (!output.routers.empty()) {
+    // Other ranks have the rest of the batch; the only micro-batch of this one tells its load by itself.
+    if (!global_load.defined() && needs_global_load() && world_->size() > 1)
+      global_load = loads_over_ranks(loads_of(output.routers));
+    sums.auxiliary = auxiliary_losses(output.routers, *config_.moe, batch.num_sequences, global_load);
+  }
+  if (!output.depths.empty()) {
+    sums.auxiliary.push_back(depth_loss(output.depths, config_.mixture_of_depths->predictor_coeff));
+  }
+  for (const NamedLoss& loss : sums.auxiliary) {
+    if (loss.coefficient != 0) total = total + loss.coefficient * loss.value;
+    parts.push_back(loss.value.detach() / static_cast<double>(loss.num_layers));
+  }
+  parts.insert(parts.begin(), total.detach());
+  (total * share).backward();
+  accumulate_routing(routing_, output.routers);
+  accumulate_depths(depths_, output.depths);
+  const Tensor wide = torch::stack(parts).to(torch::kFloat64) * share;
+  sums.losses = sums.losses.defined() ? sums.losses + wide : wide;
+}
+
+bool TrainingStep::needs_global_load() const {
+  return config_.moe && config_.moe->aux_loss_scope == AuxLossScope::kGlobalBatch && config_.moe->aux_loss_coeff > 0;
+}
+
+// Everything that is a sum over tokens, in one all-reduce.
+void TrainingStep::add_totals_over_ranks() {
+  if (world_->size() == 1) return;
+  const torch::NoGradGuard no_grad;
+  std::vector<Tensor*> sums = routing_.layers.empty() ? std::vector<Tensor*>{} : sums_of(routing_);
+  if (depths_.counts.defined()) sums.push_back(&depths_.counts);
+  if (sums.empty()) return;
+  std::vector<Tensor> flat;
+  for (const Tensor* sum : sums) flat.push_back(sum->to(torch::kFloat64).flatten());
+  const Tensor joined = torch::cat(flat);
+  world_->all().all_reduce(joined).wait();
+  int64_t begin = 0;
+  for (Tensor* sum : sums) {
+    const int64_t size = sum->numel();
+    *sum = joined.narrow(0, begin, size).view(sum->sizes()).to(sum->scalar_type());
+    begin += size;
+  }
+  routing_.num_tokens *= world_->size();
+  routing_.num_micro_batches *= world_->size();
+  depths_.num_tokens *= world_->size();
+}
+
+// One host read, and with several ranks one all-gather, tell every rank the same.
+StepLosses TrainingStep::over_ranks(const Sums& sums, int notice) {
+  const bool alone = world_->size() == 1;
+  // Each parameter counts once: every rank takes the part that it owns.
+  const Tensor own_norm = alone ? optimizer_.gradient_norm() : joint_norm(buckets_.owned_gradients());
+  const Tensor own = torch::cat({sums.losses, own_norm.detach().to(torch::kFloat64).to(sums.losses.device()).view({1}),
+                                 torch::full({1}, double(notice), sums.losses.options())})
+                         .cpu();
+  Tensor all = own.unsqueeze(0);
+  if (!alone) {
+    all = torch::empty({world_->size(), own.numel()}, own.options());
+    world_->control().all_gather(all.flatten(), own).wait();
+  }
+  const int64_t count = own.numel();
+  const auto at = [&](int64_t rank, int64_t i) { return all.const_data_ptr<double>()[rank * count + i]; };
+  const auto sum = [&](int64_t i) {
+    double total = 0;
+    for (int64_t rank = 0; rank < all.size(0); ++rank) total += at(rank, i);
+    return total;
+  };
+  StepLosses losses{.total = sum(0), .lm = sum(1), .grad_norm = 0, .auxiliary = {}};
+  double squares = 0;
+  for (int64_t rank = all.size(0) - 1; rank >= 0; --rank) {
+    squares += at(rank, count - 2) * at(rank, count - 2);
+    losses.notice = std::max(losses.notice, static_cast<int>(at(rank, count - 1)));
+    if (!std::isfinite(at(rank, 0))) losses.faulty_rank = static_cast<int>(rank);
+  }
+  losses.grad_norm = alone ? at(0, count - 2) : std::sqrt(squares);
+  norm_ = alone ? own_norm : torch::full({}, losses.grad_norm, own_norm.options());
+  for (size_t i = 0; i < sums.auxiliary.size(); ++i) {
+    losses.auxiliary.emplace_back(sums.auxiliary[i].name, sum(2 + static_cast<int64_t>(i)));
+  }
+  return losses;
+}
+
+StepLosses TrainingStep::gradients(int64_t step, int64_t micro_batches, const MicroBatchSource& source, int notice) {
+  const int64_t count = micro_batches / world_->size();
+  const int64_t first = world_->rank() * count;
   routing_ = {};
   depths_ = {};
   model_->train();
   Tensor global_load;
-  if (has_experts && micro_batches > 1 && config_.moe->aux_loss_scope == AuxLossScope::kGlobalBatch &&
-      config_.moe->aux_loss_coeff > 0) {
-    global_load = count_global_load(step, micro_batches, source);
-  }
+  if (count > 1 && needs_global_load()) global_load = count_global_load(step, first, count, source);
   model_->set_measuring(is_logged_step(config_, step));
-  Tensor sums;  // total, lm, then the auxiliary losses
-  std::vector<NamedLoss> auxiliary;
-  for (int64_t i = 0; i < micro_batches; ++i) {
+  Sums sums;
+  for (int64_t i = first; i < first + count; ++i) {
     seed_forward_pass(config_.run.seed, step, i);
     const BatchTensors batch = source(i);
-    const ModelOutput output = model_->forward(batch.inputs);
-    const Tensor lm = model_->language_model_loss(output.hidden, batch.targets);
-    Tensor total = lm;
-    std::vector<Tensor> parts = {lm.detach()};
-    auxiliary.clear();
-    if (!output.routers.empty()) {
-      auxiliary = auxiliary_losses(output.routers, *config_.moe, batch.num_sequences, global_load);
-    }
-    if (!output.depths.empty()) {
-      auxiliary.push_back(depth_loss(output.depths, config_.mixture_of_depths->predictor_coeff));
-    }
-    for (const NamedLoss& loss : auxiliary) {
-      if (loss.coefficient != 0) total = total + loss.coefficient * loss.value;
-      parts.push_back(loss.value.detach() / static_cast<double>(loss.num_layers));
-    }
-    parts.insert(parts.begin(), total.detach());
-    (total * share).backward();
-    accumulate_routing(routing_, output.routers);
-    accumulate_depths(depths_, output.depths);
-    const Tensor wide = torch::stack(parts).to(torch::kFloat64) * share;
-    sums = sums.defined() ? sums + wide : wide;
+    if (i == first + count - 1) buckets_.arm();
+    one_micro_batch(batch, 1.0 / static_cast<double>(micro_batches), global_load, sums);
   }
   model_->set_measuring(false);
-  norm_ = optimizer_.gradient_norm();
-  const Tensor host = torch::cat({sums, norm_.detach().to(torch::kFloat64).view({1})}).cpu();
-  const double* values = host.const_data_ptr<double>();
-  StepLosses losses{.total = values[0], .lm = values[1], .grad_norm = values[2 + auxiliary.size()], .auxiliary = {}};
-  for (size_t i = 0; i < auxiliary.size(); ++i) losses.auxiliary.emplace_back(auxiliary[i].name, values[2 + i]);
-  return losses;
+  buckets_.finish();
+  add_totals_over_ranks();
+  return over_ranks(sums, notice);
 }
 
 void TrainingStep::update(double lr) {
   optimizer_.step(lr, norm_);
   optimizer_.clear_gradients();
+  buckets_.gather_parameters();
   if (routing_.layers.empty()) return;
   std::vector<Tensor> observed = routing_.observed;
   for (Tensor& sum : observed) {

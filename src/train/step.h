@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "parallel/gradient_buckets.h"
+#include "parallel/world.h"
 #include "train/setup.h"
 
 namespace switchyard {
@@ -31,7 +33,8 @@ struct RoutingTotals {
 
 // Whether metrics are written after this step (from 1 on); only then are those measured that are not free.
 bool is_logged_step(const Config& config, int64_t step);
-
+// The tensors in it that are sums over tokens or micro-batches, in a fixed order.
+std::vector<torch::Tensor*> sums_of(RoutingTotals& totals);
 // Adds one micro-batch's routing to the totals (made on first use).
 void accumulate_routing(RoutingTotals& totals, const std::vector<RouterOutput>& routers);
 
@@ -50,34 +53,53 @@ struct StepLosses {
   double lm = 0;                                          // the language-model loss
   double grad_norm = 0;                                   // before clipping
   std::vector<std::pair<std::string, double>> auxiliary;  // unweighted, mean over the layers; see losses/auxiliary.h
+  int faulty_rank = -1;                                   // the first rank whose own loss is not finite, if any
+  int notice = 0;                                         // the largest of what the ranks gave to gradients()
   bool finite() const;
   // One of `auxiliary` by name; 0 where there is none.
   double auxiliary_loss(std::string_view name) const;
 };
 
-// Micro-batch `index` of the step at hand.
+// Micro-batch `index` of the step at hand, counted over all ranks.
 using MicroBatchSource = std::function<BatchTensors(int64_t index)>;
 
+// The numbers of a step follow from the configuration and the step alone, not from the number of ranks: each takes its
+// share of the micro-batches, which keep their numbers and with them their randomness.
 class TrainingStep {
  public:
-  TrainingStep(Transformer model, AdamW& optimizer, const Config& config);
+  // Takes the parameters of `model` as they are: load weights before or copy into them. With several ranks in an
+  // expert-parallel group, installs the dispatcher that reaches the other ranks' experts.
+  TrainingStep(Transformer model, const Config& config, std::shared_ptr<World> world = World::alone());
 
-  // Forward and backward over `micro_batches` micro-batches, gradients of the mean loss left in the parameters. With
-  // moe.aux_loss_scope global_batch and several micro-batches a first pass without gradients counts the load of the
-  // whole batch, so that the loss is exactly that of one large batch (docs/losses.md). One host read at the end.
-  StepLosses gradients(int64_t step, int64_t micro_batches, const MicroBatchSource& source);
-  // The update with these gradients, and their removal.
+  // Forward and backward over this rank's share of `micro_batches` micro-batches, which the number of ranks divides.
+  // The gradients of the mean loss over all of them are left for update(). With moe.aux_loss_scope global_batch the
+  // load is that of the whole step's batch: where this rank has several micro-batches, a first pass without gradients
+  // counts it (docs/losses.md). `notice` is a number for all ranks. One host read at the end. Collectives: those of the
+  // model and of GradientBuckets, an all-reduce of the loads and one of the routing totals, an all-gather.
+  StepLosses gradients(int64_t step, int64_t micro_batches, const MicroBatchSource& source, int notice = 0);
+  // The update with these gradients, and their removal. Collectives: GradientBuckets::gather_parameters().
   void update(double lr);
   void discard();
 
   const RoutingTotals& routing() const { return routing_; }
   const DepthTotals& depths() const { return depths_; }
+  AdamW& optimizer() { return optimizer_; }
+  const GradientBuckets& buckets() const { return buckets_; }
 
  private:
-  torch::Tensor count_global_load(int64_t step, int64_t micro_batches, const MicroBatchSource& source);
+  struct Sums;
+  bool needs_global_load() const;
+  torch::Tensor count_global_load(int64_t step, int64_t first, int64_t count, const MicroBatchSource& source);
+  torch::Tensor loads_over_ranks(torch::Tensor counts);
+  torch::Tensor loads_of(const std::vector<RouterOutput>& routers) const;
+  void one_micro_batch(const BatchTensors& batch, double share, torch::Tensor global_load, Sums& sums);
+  void add_totals_over_ranks();
+  StepLosses over_ranks(const Sums& sums, int notice);
 
   Transformer model_;
-  AdamW& optimizer_;
+  std::shared_ptr<World> world_;
+  GradientBuckets buckets_;
+  AdamW optimizer_;
   Config config_;
   RoutingTotals routing_;
   DepthTotals depths_;

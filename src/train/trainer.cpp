@@ -7,6 +7,8 @@
 #include "checkpoint/checkpoint.h"
 #include "config/load.h"
 #include "data/dataset.h"
+#include "parallel/agree.h"
+#include "train/join.h"
 #include "train/loop.h"
 
 namespace switchyard {
@@ -16,16 +18,33 @@ namespace fs = std::filesystem;
 
 constexpr const char* kConfigFile = "config.yaml";
 
-Config open_data(const Config& config, Dataset& dataset) {
-  set_threads(config);
+void log_into(const fs::path& folder, const World& world) {
+  log_to_file(folder / (world.rank() == 0 ? std::string("log.txt") : formatted("log-rank-%05d.txt", world.rank())));
+}
+
+Config open_data(const Config& config, Dataset& dataset, World& world) {
+  set_threads(config, world.launch());
+  // One rank of each machine prepares what is missing; the others then find it.
+  if (world.size() > 1) {
+    run_where(world.control(), world.launch().local_rank == 0, [&] { open_dataset(config); });
+  }
   dataset = open_dataset(config);
   return with_vocabulary(config, dataset.tokenizer->vocab_size());
 }
 
-void require_single_process(const Config& config) {
-  if (config.parallel.expert_parallel_size > 1) {
-    throw ConfigError("parallel.expert_parallel_size is " + std::to_string(config.parallel.expert_parallel_size) +
-                      ", but this run has one process: it must be 1");
+// Runs `train`; what goes wrong on this rank is told to the others, who would wait for it.
+TrainOutcome with_world(const Config& config, const std::function<TrainOutcome(const std::shared_ptr<World>&)>& train) {
+  const auto world = join_world(config);
+  try {
+    return train(world);
+  } catch (const DistributedError&) {
+    // Closing groups would wait for collectives that cannot end; main() leaves without it.
+    new std::shared_ptr<World>(world);
+    world->leave();
+    throw;
+  } catch (const std::exception& error) {
+    world->announce_failure(error.what());
+    throw;
   }
 }
 
@@ -63,24 +82,80 @@ TensorMap starting_weights(const fs::path& from, const Config& config, const Tok
 
 }  // namespace
 
-TrainOutcome train_new(const Config& requested, const fs::path& from) {
-  require_single_process(requested);
+namespace {
+
+TrainOutcome start_over(const Config& requested, const std::shared_ptr<World>& world) {
   const fs::path folder = requested.run.dir;
-  if (fs::exists(folder) && (!fs::is_directory(folder) || !fs::is_empty(folder))) {
-    throw ConfigError("run.dir " + folder.string() +
-                      " exists and is not empty: choose another one, or go on with: switchyard train --resume " +
-                      folder.string());
-  }
-  choose_device(requested);
+  log_warning(folder.string() + " has no checkpoint yet: starting over from its configuration");
   Dataset dataset;
-  const Config config = open_data(requested, dataset);
-  const TensorMap weights = from.empty() ? TensorMap{} : starting_weights(from, config, *dataset.tokenizer);
-  fs::create_directories(folder);
-  replace_file(folder / kConfigFile, dump_config(config));
-  log_to_file(folder / "log.txt");
-  Trainer trainer(config, std::move(dataset), nullptr, {});
-  if (!from.empty()) trainer.start_with(weights, from.string());
-  return trainer.run();
+  const Config config = open_data(requested, dataset, *world);
+  on_first(world->control(), [&] {
+    replace_file(folder / kConfigFile, dump_config(config));
+    fs::remove(folder / "metrics.jsonl");
+  });
+  return Trainer(config, std::move(dataset), nullptr, {}, world).run();
+}
+
+TrainOutcome go_on(const Config& requested, const fs::path& path, const ResumeOptions& options,
+                   const std::shared_ptr<World>& world) {
+  const fs::path folder = requested.run.dir;
+  const Checkpoint checkpoint = load_checkpoint(path);
+  const RunState state = restore_state(checkpoint);
+  if (state.step >= requested.training.max_steps && !evaluation_is_due(state, folder)) {
+    log_info(formatted("%s is finished: step %ld of %ld; to train longer: training.max_steps=N", folder.c_str(),
+                       state.step, requested.training.max_steps));
+    return TrainOutcome::kAlreadyFinished;
+  }
+  Dataset dataset;
+  const Config config = open_data(requested, dataset, *world);
+  const Config before = checkpoint_config(checkpoint, path, {});
+  refuse_changes(before, config, checkpoint.trainer.value("data_fingerprint", std::string("unknown")), dataset,
+                 options);
+  if (before.run.seed != config.run.seed) {
+    log_warning(formatted("run.seed was %ld and is now %ld: data order, dropout and noise go on differently",
+                          before.run.seed, config.run.seed));
+  }
+  on_first(world->control(), [&] { replace_file(folder / kConfigFile, dump_config(config)); });
+  log_info(formatted("resuming %s from step %ld", folder.c_str(), state.step));
+  return Trainer(config, std::move(dataset), &checkpoint, options, world).run();
+}
+
+TrainOutcome resume(const Config& requested, const ResumeOptions& options, const std::shared_ptr<World>& world) {
+  const fs::path folder = requested.run.dir;
+  log_into(folder, *world);
+  // The first rank looks, so that all resume from the same one.
+  std::string found;
+  on_first(world->control(), [&] { found = find_latest_checkpoint(folder / "checkpoints").value_or("").string(); });
+  const fs::path path = gather_texts(world->control(), found)[0];
+  return path.empty() ? start_over(requested, world) : go_on(requested, path, options, world);
+}
+
+}  // namespace
+
+TrainOutcome train_new(const Config& requested, const fs::path& from) {
+  return with_world(requested, [&](const std::shared_ptr<World>& world) {
+    const fs::path folder = requested.run.dir;
+    // The launcher has started the same command again after a failure.
+    if (world->launch().restarts > 0 && fs::exists(folder / kConfigFile)) return resume(requested, {}, world);
+    on_first(world->control(), [&] {
+      if (fs::exists(folder) && (!fs::is_directory(folder) || !fs::is_empty(folder))) {
+        throw ConfigError("run.dir " + folder.string() +
+                          " exists and is not empty: choose another one, or go on with: switchyard train --resume " +
+                          folder.string());
+      }
+    });
+    Dataset dataset;
+    const Config config = open_data(requested, dataset, *world);
+    const TensorMap weights = from.empty() ? TensorMap{} : starting_weights(from, config, *dataset.tokenizer);
+    on_first(world->control(), [&] {
+      fs::create_directories(folder);
+      replace_file(folder / kConfigFile, dump_config(config));
+    });
+    log_into(folder, *world);
+    Trainer trainer(config, std::move(dataset), nullptr, {}, world);
+    if (!from.empty()) trainer.start_with(weights, from.string());
+    return trainer.run();
+  });
 }
 
 TrainOutcome train_resume(const fs::path& folder, const ResumeOptions& options) {
@@ -89,35 +164,7 @@ TrainOutcome train_resume(const fs::path& folder, const ResumeOptions& options) 
   }
   Config requested = load_config(folder / kConfigFile, options.overrides);
   requested.run.dir = folder.string();
-  require_single_process(requested);
-  log_to_file(folder / "log.txt");
-  const auto path = find_latest_checkpoint(folder / "checkpoints");
-  Dataset dataset;
-  if (!path) {
-    log_warning(folder.string() + " has no checkpoint yet: starting over from its configuration");
-    const Config config = open_data(requested, dataset);
-    replace_file(folder / kConfigFile, dump_config(config));
-    fs::remove(folder / "metrics.jsonl");
-    return Trainer(config, std::move(dataset), nullptr, {}).run();
-  }
-  const Checkpoint checkpoint = load_checkpoint(*path);
-  const RunState state = restore_state(checkpoint);
-  if (state.step >= requested.training.max_steps && !evaluation_is_due(state, folder)) {
-    log_info(formatted("%s is finished: step %ld of %ld; to train longer: training.max_steps=N", folder.c_str(),
-                       state.step, requested.training.max_steps));
-    return TrainOutcome::kAlreadyFinished;
-  }
-  const Config config = open_data(requested, dataset);
-  const Config before = checkpoint_config(checkpoint, *path, {});
-  refuse_changes(before, config, checkpoint.trainer.value("data_fingerprint", std::string("unknown")), dataset,
-                 options);
-  if (before.run.seed != config.run.seed) {
-    log_warning(formatted("run.seed was %ld and is now %ld: data order, dropout and noise go on differently",
-                          before.run.seed, config.run.seed));
-  }
-  replace_file(folder / kConfigFile, dump_config(config));
-  log_info(formatted("resuming %s from step %ld", folder.c_str(), state.step));
-  return Trainer(config, std::move(dataset), &checkpoint, options).run();
+  return with_world(requested, [&](const std::shared_ptr<World>& world) { return resume(requested, options, world); });
 }
 
 }  // namespace switchyard

@@ -16,8 +16,9 @@ enum class TrainOutcome {
 };
 
 // A new run in config.run.dir, which must be new or empty. `from`: a checkpoint (as resolve_checkpoint takes it) of the
-// same architecture and tokenizer whose weights, and nothing else, the run starts with; empty: random ones. Throws
-// ConfigError, DataError, CheckpointError, NumericError.
+// same architecture and tokenizer whose weights, and nothing else, the run starts with; empty: random ones. Started by
+// a launcher (see parallel/launch.h), this process is one rank of several; started anew by it after a failure, the run
+// goes on instead. Throws ConfigError, DataError, CheckpointError, NumericError, DistributedError.
 TrainOutcome train_new(const Config& config, const std::filesystem::path& from = {});
 
 struct ResumeOptions {

@@ -116,7 +116,7 @@ TEST(Reader, Flags) {
 TEST(Reader, WordsAndTexts) {
   expect_messages({
       {"training: {precision: fp16}",
-       "c.yaml:1:23: key 'training.precision' needs fp32 or bf16, found 'fp16'; did you mean 'fp32'?"},
+       "c.yaml:1:23: key 'training.precision' needs fp32, bf16 or fp64, found 'fp16'; did you mean 'fp32'?"},
       {"training: {device: gpu}",
        "c.yaml:1:20: key 'training.device' needs auto, cpu or cuda, found 'gpu'; did you "
        "mean 'cpu'?"},

@@ -188,6 +188,21 @@ TEST(Rules, SchemesAndNumbersOfExperts) {
             "c.yaml:1:46: key 'moe.router.max_experts' is 1; it must be from moe.top_k 2 to moe.num_experts 8");
 }
 
+TEST(Rules, ExpertsCompeteInTheLastLayerOfASoftMixture) {
+  const auto error = [](const std::string& moe, const std::string& rest = "") {
+    return error_of("moe: {top_k: 8, " + moe + "router: {type: soft_mixture, error: competitive}}\n" + rest);
+  };
+  EXPECT_EQ(error(""), "");
+  EXPECT_EQ(error("layer_freq: [0, 0, 0, 1], "), "");
+  EXPECT_NE(error("layer_freq: [1, 1, 1, 0], ").find("'moe.router.error' is competitive, but the last layer has no"),
+            std::string::npos);
+  EXPECT_NE(error("", "mixture_of_depths: {layer_freq: 2}\n").find("some tokens skip the last layer"),
+            std::string::npos);
+  EXPECT_EQ(error("", "mixture_of_depths: {layer_freq: [0, 1, 0, 0]}\n"), "");
+  EXPECT_NE(error_of("moe: {router: {error: competitive}}").find("has no effect with moe.router.type top_k"),
+            std::string::npos);
+}
+
 TEST(Rules, SchemesThatNeedSeveralExpertsATokenToLearn) {
   EXPECT_EQ(error_of("moe: {top_k: 1, router: noisy_top_k}"),
             "c.yaml:1:14: key 'moe.top_k' is 1, but the softmax of moe.router.type noisy_top_k over 1 expert is always "

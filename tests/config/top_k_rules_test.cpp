@@ -23,6 +23,16 @@ TEST(TopKRules, GroupsDivideTheExpertsAndHoldTheChoices) {
   EXPECT_EQ(router_error("num_experts: 8, top_k: 4", "num_groups: 4, top_groups: 2, group_score: top_two_sum"), "");
 }
 
+TEST(TopKRules, KeysWithoutEffectAreRefused) {
+  EXPECT_EQ(router_error("num_experts: 8", "bias_rate: 0.01"),
+            "c.yaml:1:43: key 'moe.router.bias_rate' is 0.01, but has no effect without moe.router.expert_bias; write "
+            "true there or leave it out");
+  EXPECT_EQ(router_error("num_experts: 8", "bias_rate: 0.01, expert_bias: true"), "");
+  EXPECT_EQ(router_error("num_experts: 8", "group_score: top_two_sum"),
+            "c.yaml:1:45: key 'moe.router.group_score' is top_two_sum, but has no effect with moe.router.num_groups 1; "
+            "give more groups or leave it out");
+}
+
 TEST(TopKRules, NullExpertsGoNeitherWithGroupsNorWithABias) {
   EXPECT_NE(router_error("num_experts: 8", "num_groups: 2, null_experts: 1").find("can't be used with groups"),
             std::string::npos);

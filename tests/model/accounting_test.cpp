@@ -96,6 +96,16 @@ TEST(Accounting, ParametersOfFurtherStacks) {
   }
 }
 
+TEST(Accounting, ExpertsThatCompeteHaveAnOutputProjectionEach) {
+  const std::vector<std::string> keys = {"moe.router=soft_mixture", "moe.top_k=4"};
+  const Config blended = tiny_moe_config(keys);
+  const Config alone = tiny_moe_config({keys[0], keys[1], "moe.router.error=competitive"});
+  EXPECT_EQ(count_parameters(alone).active, count_parameters(blended).active);
+  // Three further products of [8 x 11], forward and backward.
+  EXPECT_DOUBLE_EQ(training_flops_per_token(alone) - training_flops_per_token(blended), 3 * 3 * 2.0 * 8 * 11);
+  EXPECT_GT(estimate_memory(alone).activations, estimate_memory(blended).activations);
+}
+
 TEST(Accounting, Gpt2ByHand) {
   // Its 124,439,808 published parameters: 50,257 and 1,024 embeddings, 12 layers of 12 D^2 + 13 D, the last norm.
   const Config config = tiny_config({"model.hidden_size=768", "model.num_layers=12", "model.num_attention_heads=12",

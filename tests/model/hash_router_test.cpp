@@ -133,23 +133,21 @@ TEST(HashRouter, HasNoParametersAndNeedsTokens) {
   EXPECT_THROW(router->forward({.x = torch::zeros({1, 8}, kF64)}), c10::ValueError);
 }
 
-TEST(HashRouter, LayerEqualsALoopOverTokens) {
-  expect_layer_by_tokens(random_moe_layer(with({})), random_input(2, 9));
-  expect_layer_by_tokens(random_moe_layer(with({"moe.top_k=1", "moe.num_shared_experts=1"})), random_input(2, 9));
-  expect_layer_by_tokens(random_moe_layer(with({"moe.num_experts=7", "moe.top_k=3"})), random_input(2, 9), 0.5);
-}
-
-TEST(HashRouter, GradientsOfTheLayer) { expect_gradients_of_layer(with({})); }
-
 TEST(HashRouter, EqualTokensAllGoToTheSameExperts) {
   const auto routing = random_router(with({}), 8)->forward(input_of(torch::full({9}, 5)));
   EXPECT_EQ(tokens_per_expert(routing).eq(9).sum().item<int64_t>(), 2);
 }
 
-TEST(HashRouter, EmptyBatch) {
-  MoeLayer layer = random_moe_layer(with({}));
-  LocalDispatcher dispatcher;
-  EXPECT_EQ(layer->forward(random_input(1, 0), dispatcher, std::nullopt).y.sizes(), torch::IntArrayRef({0, 8}));
+TEST(HashRouter, LayersByHashAndByPlace) {
+  for (const std::string type : {"moe.router=hash", "moe.router=random"}) {
+    expect_layer_by_tokens(random_moe_layer({type}), random_input(2, 9));
+    expect_layer_by_tokens(random_moe_layer({type, "moe.top_k=1", "moe.num_shared_experts=1"}), random_input(2, 9));
+    expect_layer_by_tokens(random_moe_layer({type, "moe.num_experts=7", "moe.top_k=3"}), random_input(2, 9), 0.5);
+    expect_gradients_of_layer({type});
+    MoeLayer layer = random_moe_layer({type});
+    LocalDispatcher dispatcher;
+    EXPECT_EQ(layer->forward(random_input(1, 0), dispatcher, std::nullopt).y.sizes(), torch::IntArrayRef({0, 8}));
+  }
 }
 
 }  // namespace

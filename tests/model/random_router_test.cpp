@@ -1,5 +1,5 @@
-#include "model/moe/routers/random_router.h"
-
+// The hash router by place, moe.router.type random.
+#include "model/moe/routers/hash_router.h"
 #include "tests/support/moe_by_tokens.h"
 
 namespace switchyard::test {
@@ -81,20 +81,6 @@ TEST(RandomRouter, HasNoParametersAndNeedsTokensAndPositions) {
   input = sequence(3, false);
   input.token_ids = torch::Tensor();
   EXPECT_THROW(router->forward(input), c10::ValueError);
-}
-
-TEST(RandomRouter, LayerEqualsALoopOverTokens) {
-  expect_layer_by_tokens(random_moe_layer(with({})), random_input(2, 9));
-  expect_layer_by_tokens(random_moe_layer(with({"moe.top_k=1", "moe.num_shared_experts=1"})), random_input(2, 9));
-  expect_layer_by_tokens(random_moe_layer(with({"moe.num_experts=7", "moe.top_k=3"})), random_input(2, 9), 0.5);
-}
-
-TEST(RandomRouter, GradientsOfTheLayer) { expect_gradients_of_layer(with({})); }
-
-TEST(RandomRouter, EmptyBatch) {
-  MoeLayer layer = random_moe_layer(with({}));
-  LocalDispatcher dispatcher;
-  EXPECT_EQ(layer->forward(random_input(1, 0), dispatcher, std::nullopt).y.sizes(), torch::IntArrayRef({0, 8}));
 }
 
 }  // namespace

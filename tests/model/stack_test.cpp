@@ -56,7 +56,7 @@ Config config_of(const Variant& variant) {
 }
 
 Tensor loss_of(Transformer& model, const Tensor& tokens) {
-  return model->language_model_loss(model->forward(tokens).hidden, tokens.roll(-1, 1).flatten());
+  return model->language_model_loss(model->forward(tokens), tokens.roll(-1, 1).flatten());
 }
 
 class Stack : public ::testing::TestWithParam<Variant> {

@@ -13,7 +13,7 @@ using torch::Tensor;
 Tensor loss_of(Transformer& model, const Tensor& tokens) {
   const auto output = model->forward(tokens);
   const Tensor targets = tokens.roll(-1, 1).flatten();
-  return model->language_model_loss(output.hidden, targets);
+  return model->language_model_loss(output, targets);
 }
 
 std::vector<Tensor> gradients_of(Transformer& model, const Tensor& tokens) {

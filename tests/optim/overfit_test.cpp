@@ -32,7 +32,7 @@ double loss_after_training(const Config& config, torch::ScalarType compute_type,
   }
   const torch::NoGradGuard no_grad;
   const auto output = model->forward(tokens.narrow(1, 0, 8));
-  return model->language_model_loss(output.hidden, tokens.narrow(1, 1, 8).flatten()).item<double>();
+  return model->language_model_loss(output, tokens.narrow(1, 1, 8).flatten()).item<double>();
 }
 
 std::vector<std::string> overrides(std::vector<std::string> more = {}) {

@@ -44,7 +44,11 @@ here = pathlib.Path(__file__).parent
 with (here / "calls.txt").open("a") as calls:
     calls.write(" ".join(sys.argv[1:]) + "\\n")
 if sys.argv[1] == "inspect":
-    print(json.dumps({{"active_parameters": 1000 if "dense" in sys.argv[2] else 1020}}))
+    print(json.dumps({{"active_parameters": 1000 if "dense" in sys.argv[2] else 1020, "total_parameters": 3e6,
+                      "forward_flops_per_token": 4e6 if "costly" in sys.argv[2] else 2e6}}))
+    sys.exit()
+if sys.argv[1] == "bench":
+    print(json.dumps({{"tokens_per_second": 1234.4}}))
     sys.exit()
 if sys.argv[2] == "--resume":
     folder = pathlib.Path(sys.argv[3])
@@ -62,13 +66,19 @@ else:
 steps, seed = int(values["training.max_steps"]), int(values["run.seed"])
 gain = 1 if "dense" in values["config"] else 2
 off = values.get("moe.aux_loss_coeff") == "0"
+(folder / "log.txt").write_text("looks at later tokens" if "ahead" in values["config"] else "")
 with (folder / "metrics.jsonl").open("w") as out:
     for step, loss in ((steps // 2, 4 / seed / gain), (steps, 2 / seed / gain)):
-        lines = [dict(event="train", step=step, tokens=step * 100, loss=loss),
-                 dict(event="eval", step=step, val_loss=loss, domains=dict(books=dict(val_loss=loss + 1)))]
+        domain = "pictures" if "pictures" in values["config"] else "books"
+        weight = float(values.get("moe.router.importance_coeff", 0))
+        lines = [dict(event="train", step=step, tokens=step * 100, loss=loss, importance_loss=1.25 if weight else 10.0,
+                      load_loss=1.0 + weight),
+                 dict(event="eval", step=step, val_loss=loss, perplexity=7.5,
+                      domains={{domain: dict(val_loss=loss + 1, perplexity=8.5)}})]
         if gain == 2:
             lines += [dict(event="routing", step=step, layer=layer, load=[0.5, 0.5], max_violation=3.0 if off else 0.25,
-                           entropy=0.5 if off else 1.0) for layer in (0, 1)]
+                           entropy=0.5 if off else 1.0, dropped_fraction=layer / 4, experts_per_token=2.0,
+                           dead_experts=layer) for layer in (0, 1)]
         out.writelines(json.dumps(line) + "\\n" for line in lines)
 '''
 

@@ -26,7 +26,7 @@ struct Losses {
 
 Losses losses_of(Transformer& model, const ModelOutput& output, const Tensor& targets, int64_t sequences) {
   Losses losses;
-  losses.lm = model->language_model_loss(output.hidden, targets);
+  losses.lm = model->language_model_loss(output, targets);
   losses.aux = torch::zeros_like(losses.lm);
   losses.total = losses.lm;
   if (output.routers.empty()) return losses;

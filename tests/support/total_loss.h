@@ -20,7 +20,7 @@ struct TotalLoss {
 inline TotalLoss total_loss(Transformer& model, const torch::Tensor& tokens, const torch::Tensor& global_load = {}) {
   const int64_t sequence = tokens.size(1) - 1;
   auto output = model->forward(tokens.narrow(1, 0, sequence));
-  torch::Tensor loss = model->language_model_loss(output.hidden, tokens.narrow(1, 1, sequence).flatten());
+  torch::Tensor loss = model->language_model_loss(output, tokens.narrow(1, 1, sequence).flatten());
   if (const auto& moe = model->config().moe) {
     for (const NamedLoss& part : auxiliary_losses(output.routers, *moe, tokens.size(0), global_load)) {
       loss = loss + part.coefficient * part.value;

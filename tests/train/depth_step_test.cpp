@@ -50,8 +50,7 @@ TEST(DepthStep, ThePredictorLearnsWhatTheRouterDoes) {
   const test::OneThread one_thread;
   const Config config = test::tiny_config(kDepth);
   Transformer model = test::make_model(config, torch::kFloat32);
-  AdamW optimizer(named_parameters_of(model), config.optimizer);
-  TrainingStep step(model, optimizer, config);
+  TrainingStep step(model, config);
   const Tensor tokens = test::random_tokens(config, 8, kLength + 1);
   const MicroBatchSource source = [&](int64_t) {
     return BatchTensors{tokens.narrow(1, 0, kLength), tokens.narrow(1, 1, kLength).flatten(), 8};

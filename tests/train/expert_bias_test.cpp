@@ -24,8 +24,7 @@ Config with_bias(const std::vector<std::string>& overrides = {}) {
 std::vector<Tensor> biases_after_steps(const Config& config, int64_t micro_batches) {
   const test::OneThread one_thread;
   Transformer model = test::make_model(config);
-  AdamW optimizer(named_parameters_of(model), config.optimizer);
-  TrainingStep step(model, optimizer, config);
+  TrainingStep step(model, config);
   const Tensor tokens = test::random_tokens(config, kSequences, kLength + 1);
   const int64_t size = kSequences / micro_batches;
   for (int64_t i = 1; i <= kSteps; ++i) {

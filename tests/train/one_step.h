@@ -20,8 +20,7 @@ struct Outcome {
 inline Outcome run_step(const Config& config, int64_t micro_batches) {
   const OneThread one_thread;
   Transformer model = make_model(config);
-  AdamW optimizer(named_parameters_of(model), config.optimizer);
-  TrainingStep step(model, optimizer, config);
+  TrainingStep step(model, config);
   const torch::Tensor tokens = random_tokens(config, kSequences, kLength + 1);
   const int64_t size = kSequences / micro_batches;
   Outcome outcome;
@@ -29,7 +28,8 @@ inline Outcome run_step(const Config& config, int64_t micro_batches) {
     const torch::Tensor part = tokens.narrow(0, i * size, size);
     return BatchTensors{part.narrow(1, 0, kLength), part.narrow(1, 1, kLength).flatten(), size};
   });
-  for (const auto& [name, parameter] : optimizer.parameters()) outcome.gradients.push_back(parameter.grad().clone());
+  for (const auto& [name, parameter] : step.optimizer().parameters())
+    outcome.gradients.push_back(parameter.grad().clone());
   outcome.routing = step.routing();
   outcome.depths = step.depths();
   return outcome;

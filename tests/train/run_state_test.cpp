@@ -4,6 +4,7 @@
 
 #include "base/errors.h"
 #include "tests/support/models.h"
+#include "tests/support/temporary_folder.h"
 
 namespace switchyard {
 namespace {
@@ -17,7 +18,8 @@ std::string error_of(const std::function<void()>& action) {
   return "";
 }
 
-const NamedTensors kTargets = {{"a", torch::zeros({2, 3})}, {"b", torch::zeros({4})}};
+const std::vector<TensorPiece> kTargets =
+    whole_pieces(NamedTensors{{"a", torch::zeros({2, 3})}, {"b", torch::zeros({4})}});
 
 TEST(LoadTensors, NamesEverythingThatDoesNotFit) {
   const std::string error = error_of([] {
@@ -30,7 +32,7 @@ TEST(LoadTensors, NamesEverythingThatDoesNotFit) {
 
 TEST(LoadTensors, PartialTakesWhatFits) {
   const NamedTensors targets = {{"a", torch::zeros({2, 3})}, {"b", torch::zeros({4})}};
-  load_tensors({{"a", torch::ones({3, 2})}, {"b", torch::ones({4})}}, targets, true, "file");
+  load_tensors({{"a", torch::ones({3, 2})}, {"b", torch::ones({4})}}, whole_pieces(targets), true, "file");
   EXPECT_EQ(targets[0].second.sum().item<double>(), 0);
   EXPECT_EQ(targets[1].second.sum().item<double>(), 4);
 }
@@ -51,25 +53,35 @@ TEST(RestoreState, NamesAMissingOrWrongEntry) {
 TEST(RunState, RoundTripsExactly) {
   const Config config = test::tiny_moe_config();
   Transformer model = test::make_model(config);
-  AdamW optimizer(named_parameters_of(model), config.optimizer);
+  TrainingStep step(model, config);
+  AdamW& optimizer = step.optimizer();
   optimizer.set_steps(17);
   for (const auto& [name, moment] : optimizer.state()) torch::Tensor(moment).uniform_();
   RunState state{
       .step = 5, .tokens = 99, .evaluation_due = true, .spike_window = {0.1, 1.0 / 3}, .steps_since_used = {{0, 3}}};
   const auto tokenizer = make_byte_tokenizer();
-  const Checkpoint checkpoint = make_checkpoint(state, named_parameters_of(model), optimizer, config, *tokenizer, "f");
+  const test::TemporaryFolder folder;
+  const auto world = World::alone();
+  const auto path =
+      save_checkpoint_share(folder.path(), make_checkpoint(state, optimizer.steps(), config, *tokenizer, "f"),
+                            owned_share(model, step, *world), 0, world->saving());
+  const Checkpoint checkpoint = load_checkpoint(path);
   const RunState back = restore_state(checkpoint);
   EXPECT_EQ(back.step, 5);
   EXPECT_EQ(back.tokens, 99);
   EXPECT_TRUE(back.evaluation_due);
   EXPECT_EQ(back.spike_window, state.spike_window);
   EXPECT_EQ(back.steps_since_used, state.steps_since_used);
+  EXPECT_EQ(optimizer_steps(checkpoint), 17);
   Transformer other = test::make_model(config, torch::kFloat64, /*seed=*/8);
-  AdamW other_optimizer(named_parameters_of(other), config.optimizer);
-  restore_optimizer(checkpoint, other_optimizer, false);
-  EXPECT_EQ(other_optimizer.steps(), 17);
+  TrainingStep other_step(other, config);
+  load_tensors(checkpoint.model, model_pieces(other, *world), false, "model");
+  load_tensors(checkpoint.optimizer, optimizer_pieces(other_step, *world), false, "optimizer");
   for (size_t i = 0; i < optimizer.state().size(); ++i) {
-    EXPECT_TRUE(torch::equal(optimizer.state()[i].second, other_optimizer.state()[i].second));
+    EXPECT_TRUE(torch::equal(optimizer.state()[i].second, other_step.optimizer().state()[i].second));
+  }
+  for (const auto& [name, tensor] : named_tensors_of(other)) {
+    EXPECT_TRUE(torch::equal(tensor, checkpoint.model.at(name))) << name;
   }
 }
 

@@ -66,8 +66,7 @@ TEST(TrainingStep, UpdateMovesParametersAndDiscardDoesNot) {
   const test::OneThread one_thread;
   const Config config = tiny_moe_config();
   Transformer model = test::make_model(config);
-  AdamW optimizer(named_parameters_of(model), config.optimizer);
-  TrainingStep step(model, optimizer, config);
+  TrainingStep step(model, config);
   const Tensor tokens = test::random_tokens(config, 2, kLength + 1);
   const MicroBatchSource source = [&](int64_t) {
     return BatchTensors{tokens.narrow(1, 0, kLength), tokens.narrow(1, 1, kLength).flatten(), 2};
@@ -88,8 +87,7 @@ TEST(TrainingStep, SameNumbersOnCuda) {
   std::vector<double> losses;
   for (const torch::Device device : {torch::Device(torch::kCPU), torch::Device(torch::kCUDA)}) {
     Transformer model = build_model(config, device);
-    AdamW optimizer(named_parameters_of(model), config.optimizer);
-    TrainingStep step(model, optimizer, config);
+    TrainingStep step(model, config);
     const Tensor placed = tokens.to(device);
     for (int64_t i = 1; i <= 3; ++i) {
       losses.push_back(

@@ -1,7 +1,5 @@
 #include "model/moe/dispatcher.h"
 
-#include "ops/permutation.h"
-
 namespace switchyard {
 
 using torch::Tensor;
@@ -26,7 +24,8 @@ Tensor norms_per_expert(const Tensor& rows, const RouterOutput& routing, const E
 
 Tensor Dispatcher::run(const Tensor& x, const RouterOutput& routing, const ExpertFunction& experts,
                        const Meanwhile& meanwhile, Tensor* output_norms) {
-  const ExpertOrder order = order_by_expert(routing.expert_ids, routing.logits.size(1), routing.dispatched());
+  const ExpertOrder order =
+      order_by_expert(routing.expert_ids, routing.logits.size(1), routing.dispatched(), row_count());
   const Tensor rows = compute(permute_tokens(x, order), order.offsets, experts, meanwhile);
   if (output_norms != nullptr) *output_norms = norms_per_expert(rows.detach(), routing, order);
   return combine_tokens(rows, routing.weights, order);

@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "model/moe/router.h"
+#include "ops/permutation.h"
 
 namespace switchyard {
 
@@ -32,6 +33,10 @@ class Dispatcher {
   // `output_norms`, where not null, gets RouterOutput::output_norms.
   torch::Tensor run(const torch::Tensor& x, const RouterOutput& routing, const ExpertFunction& experts,
                     const Meanwhile& meanwhile = {}, torch::Tensor* output_norms = nullptr);
+
+ protected:
+  // What `run` gives to compute(): rows that travel need no rounding up.
+  virtual RowCount row_count() const { return RowCount::kAligned; }
 };
 
 // Every expert on this process. Collectives: none.

@@ -6,7 +6,9 @@ using torch::Tensor;
 
 MoeLayerImpl::MoeLayerImpl(const MoeConfig& config, const ModelConfig& model, int64_t layer,
                            std::optional<ExpertRange> experts)
-    : config_(config), layer_(layer) {
+    : config_(config),
+      layer_(layer),
+      compete_(config.router.error == ExpertError::kCompetitive && layer == model.num_layers - 1) {
   const int64_t hidden = model.hidden_size;
   const int64_t width = config.intermediate_size.value();
   router_ = register_module("router", make_router(config, hidden, layer));
@@ -35,6 +37,12 @@ void leave_out_inactive(RouterOutput& routing, const Tensor& active) {
   dispatch = dispatch / dispatch.sum(1, /*keepdim=*/true).clamp_min(1e-20);
 }
 
+// As RouterOutput::output_norms, of computed [E, ..., D].
+Tensor norms_of(const Tensor& computed) {
+  const Tensor norms = torch::linalg_vector_norm(computed.detach(), 2, -1).to(torch::kFloat64).flatten(1);
+  return torch::stack({norms.sum(1), torch::full_like(norms.sum(1), norms.size(1))}, 1);
+}
+
 }  // namespace
 
 // Every expert computes its slots, which are mixtures of a sequence's tokens. x [T, D] -> [T, D].
@@ -50,11 +58,20 @@ Tensor MoeLayerImpl::through_slots(const Tensor& x, const SlotWeights& slots, Di
                          torch::arange(1, num_experts + 1, torch::TensorOptions(torch::kInt64).device(x.device()));
   const Tensor computed =
       dispatcher.compute(rows, offsets, experts, meanwhile).view({num_experts, sequences, per_expert, -1});
-  if (output_norms != nullptr) {
-    const Tensor norms = torch::linalg_vector_norm(computed.detach(), 2, -1).to(torch::kFloat64).flatten(1);
-    *output_norms = torch::stack({norms.sum(1), torch::full_like(norms.sum(1), norms.size(1))}, 1);
-  }
+  if (output_norms != nullptr) *output_norms = norms_of(computed);
   return torch::bmm(slots.combine.to(x.scalar_type()), computed.transpose(0, 1).flatten(1, 2)).view_as(x);
+}
+
+// Every expert computes every token. x [T, D] -> [E, T, D].
+Tensor MoeLayerImpl::each_alone(const Tensor& x, Dispatcher& dispatcher, const ExpertFunction& experts,
+                                const Meanwhile& meanwhile, Tensor* output_norms) {
+  const int64_t num_experts = config_.num_experts;
+  const Tensor offsets =
+      x.size(0) * torch::arange(1, num_experts + 1, torch::TensorOptions(torch::kInt64).device(x.device()));
+  const Tensor computed = dispatcher.compute(x.repeat({num_experts, 1}), offsets, experts, meanwhile)
+                              .view({num_experts, x.size(0), x.size(1)});
+  if (output_norms != nullptr) *output_norms = norms_of(computed);
+  return computed;
 }
 
 MoeLayerImpl::Output MoeLayerImpl::forward(const RouterInput& input, Dispatcher& dispatcher,
@@ -76,10 +93,19 @@ MoeLayerImpl::Output MoeLayerImpl::forward(const RouterInput& input, Dispatcher&
   const Meanwhile meanwhile = [&] {
     if (shared_experts_) shared = shared_experts_->forward(x);
   };
-  output.y = output.routing.slots ? through_slots(x, *output.routing.slots, dispatcher, experts, meanwhile, norms)
-                                  : dispatcher.run(x, output.routing, experts, meanwhile, norms);
-  if (shared.defined()) output.y = output.y + shared;
-  if (dense_residual_) output.y = output.y + dense_residual_->forward(x);
+  if (compete_) {
+    output.routing.alone = each_alone(x, dispatcher, experts, meanwhile, norms);
+    const Tensor weights = output.routing.probabilities.t().unsqueeze(-1);  // [E, T, 1]
+    output.y = (weights.to(x.scalar_type()) * output.routing.alone).sum(0);
+  } else {
+    output.y = output.routing.slots ? through_slots(x, *output.routing.slots, dispatcher, experts, meanwhile, norms)
+                                    : dispatcher.run(x, output.routing, experts, meanwhile, norms);
+  }
+  for (const Tensor& beside : {shared, dense_residual_ ? dense_residual_->forward(x) : Tensor()}) {
+    if (!beside.defined()) continue;
+    output.y = output.y + beside;
+    if (compete_) output.routing.alone = output.routing.alone + beside;
+  }
   return output;
 }
 

@@ -1,5 +1,5 @@
 // A mixture-of-experts feed-forward: router, dispatch, experts, and experts that every token shares.
-// Legend: T tokens, D hidden.
+// Legend: T tokens, D hidden, E experts.
 #pragma once
 
 #include <torch/torch.h>
@@ -33,8 +33,12 @@ class MoeLayerImpl : public torch::nn::Module {
   torch::Tensor through_slots(const torch::Tensor& x, const SlotWeights& slots, Dispatcher& dispatcher,
                               const ExpertFunction& experts, const Meanwhile& meanwhile, torch::Tensor* output_norms);
 
+  torch::Tensor each_alone(const torch::Tensor& x, Dispatcher& dispatcher, const ExpertFunction& experts,
+                           const Meanwhile& meanwhile, torch::Tensor* output_norms);
+
   MoeConfig config_;
   int64_t layer_;
+  bool compete_;
   std::shared_ptr<Router> router_;
   FeedForward experts_{nullptr};
   FeedForward shared_experts_{nullptr};  // null when there are none

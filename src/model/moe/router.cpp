@@ -5,7 +5,6 @@
 #include "model/moe/routers/hierarchical_router.h"
 #include "model/moe/routers/noisy_top_k_router.h"
 #include "model/moe/routers/quantile_router.h"
-#include "model/moe/routers/random_router.h"
 #include "model/moe/routers/sinkhorn_router.h"
 #include "model/moe/routers/soft_mixture_router.h"
 #include "model/moe/routers/soft_moe_router.h"
@@ -49,9 +48,8 @@ std::shared_ptr<Router> make_router(const MoeConfig& config, int64_t hidden_size
     case RouterType::kExpertChoice:
       return std::make_shared<ExpertChoiceRouter>(config, hidden_size);
     case RouterType::kHash:
-      return std::make_shared<HashRouter>(config, layer);
     case RouterType::kRandom:
-      return std::make_shared<RandomRouter>(config, layer);
+      return std::make_shared<HashRouter>(config, layer);
     case RouterType::kSinkhorn:
       return std::make_shared<SinkhornRouter>(config, hidden_size);
     case RouterType::kQuantile:

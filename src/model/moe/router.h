@@ -43,9 +43,11 @@ struct RouterOutput {
   torch::Tensor smooth_load;          // [E] differentiable estimate of the assignments per expert
   torch::Tensor smooth_experts;       // [T] differentiable estimate of the number of experts of a token
   torch::Tensor observed;             // [n] what Router::after_step() gets the mean of, over the step's micro-batches
-  torch::Tensor output_norms;  // [E, 2] float64, of the rows that an expert computed: sum of the outputs' L2 norms,
-                               // number; only where the model measures
-  std::optional<SlotWeights> slots;  // instead of a dispatch of tokens; expert_ids then only describe
+  std::optional<SlotWeights> slots;   // instead of a dispatch of tokens; expert_ids then only describe
+  torch::Tensor alone;                // [E, T, D] the layer's output if each expert in turn had all the weight; of the
+                                      // last layer where its experts compete (moe.router.error)
+  torch::Tensor output_norms;         // [E, 2] float64, of the rows that an expert computed: sum of the outputs' L2
+                                      // norms, number; only where the model measures
 
   // [T, K] bool, the assignments that experts compute; undefined: all.
   const torch::Tensor& dispatched() const { return kept.defined() ? kept : chosen; }

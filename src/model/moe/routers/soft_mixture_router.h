@@ -9,7 +9,7 @@ namespace switchyard {
 // d y / d logit_i = p_i (y_i - y). K = E; a token's experts are sorted by probability. Every expert sees every token:
 // the load is even by construction, and the load-balancing loss over all choices is the constant 1
 // (moe.aux_loss_choices first balances the most probable ones). The paper's competitive error is
-// losses/mixture_likelihood.h.
+// ops/mixture_cross_entropy.h.
 class SoftMixtureRouter : public Router {
  public:
   SoftMixtureRouter(const MoeConfig& config, int64_t hidden_size);

@@ -1,0 +1,29 @@
+// Small things that the ranks of a group tell each other, over collectives of CPU tensors.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "parallel/group.h"
+
+namespace switchyard {
+
+// Every rank's text, in rank order. Collectives: two all-gathers of `group`, which must be one for CPU tensors.
+std::vector<std::string> gather_texts(Group& group, const std::string& text);
+
+// Throws DistributedError naming the ranks whose `text` is not rank 0's. `what` names it, such as "configuration".
+// Collectives: as gather_texts().
+void require_same(Group& group, const std::string& what, const std::string& text);
+
+// Runs `action` on the ranks where `here`, then goes on together; what it throws there comes out there, and as a
+// DistributedError with the same message on all others. Collectives: as gather_texts().
+void run_where(Group& group, bool here, const std::function<void()>& action);
+
+// The same on the group's first rank.
+void on_first(Group& group, const std::function<void()>& action);
+
+// "rank 3", "ranks 1, 2 and 5".
+std::string rank_list(const std::vector<int>& ranks);
+
+}  // namespace switchyard
