@@ -37,6 +37,19 @@ int64_t devices_of_token(const ServedStep& step, size_t token, const Placement& 
   return static_cast<int64_t>(devices.size());
 }
 
+// Adds `amount` to the lightest of `devices`, so that the heaviest of them stays as light as it can.
+void add_to_lightest(std::vector<double>& loads, std::vector<int> devices, double amount) {
+  const auto load = [&](int device) -> double& { return loads[static_cast<size_t>(device)]; };
+  std::sort(devices.begin(), devices.end(), [&](int a, int b) { return load(a) < load(b); });
+  // The first `filled` devices come to one level, which lies below the next one's load.
+  double sum = amount;
+  size_t filled = 0;
+  while (filled < devices.size() && (filled == 0 || load(devices[filled]) * static_cast<double>(filled) < sum)) {
+    sum += load(devices[filled++]);
+  }
+  for (size_t i = 0; i < filled; ++i) load(devices[i]) = sum / static_cast<double>(filled);
+}
+
 double highest_over_mean(const std::vector<double>& loads) {
   const double total = std::accumulate(loads.begin(), loads.end(), 0.0);
   return total > 0 ? *std::max_element(loads.begin(), loads.end()) * static_cast<double>(loads.size()) / total : 1.0;
@@ -134,9 +147,12 @@ PlacementEffect placement_effect(const std::vector<ServedStep>& steps, const Pla
   double tokens = 0;
   for (const ServedStep& step : steps) {
     std::vector<double> loads(static_cast<size_t>(num_devices), 0.0);
-    for (const int32_t expert : step.choices) {
-      const std::vector<int>& devices = placement[static_cast<size_t>(expert)];
-      for (const int device : devices) loads[static_cast<size_t>(device)] += 1.0 / static_cast<double>(devices.size());
+    const std::vector<double> of_expert = loads_of({step}, static_cast<int64_t>(placement.size()));
+    for (const bool replicated : {false, true}) {
+      for (size_t expert = 0; expert < placement.size(); ++expert) {
+        const bool here = (placement[expert].size() > 1) == replicated && of_expert[expert] > 0;
+        if (here) add_to_lightest(loads, placement[expert], of_expert[expert]);
+      }
     }
     effect.imbalance += highest_over_mean(loads) / static_cast<double>(steps.size());
     for (size_t token = 0; token + 1 < step.begin.size(); ++token) {

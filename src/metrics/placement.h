@@ -15,7 +15,7 @@ struct ServedStep {
   std::vector<int32_t> choices;
 };
 
-// The devices of each expert: more than one where it is replicated; its tokens are then spread evenly.
+// The devices of each expert: more than one where it is replicated; its tokens then go to the lightest of them.
 using Placement = std::vector<std::vector<int>>;  // [E]
 
 // Assignments per expert [E], and tokens per pair of experts [E][E], over several steps.

@@ -132,11 +132,13 @@ std::vector<ServedStep> half(const std::vector<ServedStep>& steps, bool second) 
 std::map<std::string, Placement> placements_of(const std::vector<ServedStep>& seen, int64_t num_experts, int devices) {
   const std::vector<double> loads = loads_of(seen, num_experts);
   const Placement by_index = place_by_index(num_experts, devices);
+  std::vector<double> others = loads;
+  *std::max_element(others.begin(), others.end()) = 0;
   return {{"by index", by_index},
           {"by load", place_by_load(loads, devices)},
           {"co-located pairs", place_by_pairs(pairs_of(seen, num_experts), devices)},
           {"by index, hottest on all", replicate_hottest(by_index, loads, 1, devices)},
-          {"by load, hottest on all", replicate_hottest(place_by_load(loads, devices), loads, 1, devices)}};
+          {"by load, hottest on all", replicate_hottest(place_by_load(others, devices), loads, 1, devices)}};
 }
 
 OrderedJson placement_json(const std::map<std::string, Decoded>& by_traffic, int64_t num_experts, int devices) {

@@ -3,12 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <numeric>
 
-#include "base/errors.h"
-#include "base/logging.h"
 #include "base/text.h"
 #include "train/routing_probe.h"
 
@@ -275,41 +272,6 @@ std::string domain_verdict(const OrderedJson& layers, size_t num_domains) {
   return (more_than_chance ? "Experts specialise by domain to this degree: "
                            : "Experts do not specialise by domain beyond what chance gives: ") +
          numbers + ".";
-}
-
-OrderedJson study_specialisation(const std::vector<std::string>& checkpoints, const std::vector<std::string>& overrides,
-                                 const SpecialisationOptions& options) {
-  OrderedJson list = OrderedJson::array();
-  Dataset dataset;
-  std::string shape;
-  for (const std::string& path : checkpoints) {
-    LoadedModel loaded = load_model(path, overrides);
-    require_experts(loaded, path);
-    set_threads(loaded.config);
-    if (list.empty()) dataset = open_dataset_of(loaded);
-    const std::string here =
-        formatted("%ld MoE layers of %ld experts", num_moe_layers(loaded.config), loaded.config.moe->num_experts);
-    if (!list.empty() && here != shape) {
-      throw ConfigError(path + " has " + here + " where " + checkpoints.front() + " has " + shape +
-                        ": they can't be compared layer by layer");
-    }
-    shape = here;
-    if (dataset.tokenizer->serialize() != loaded.tokenizer->serialize()) {
-      throw ConfigError(path + " has another tokenizer than " + checkpoints.front());
-    }
-    std::vector<std::string> domains;
-    for (const Domain& domain : dataset.domains) domains.push_back(domain.name);
-    log_info("routing the validation data through " + path);
-    SpecialisationStudy study(*loaded.tokenizer, domains, loaded.config.moe->num_experts, options);
-    route_validation(loaded, dataset, [&](const RoutedBatch& batch) { study.add(batch); });
-    OrderedJson entry = {{"name", path},
-                         {"step", loaded.step},
-                         {"num_experts", loaded.config.moe->num_experts},
-                         {"top_k", loaded.config.moe->top_k}};
-    entry.update(study.result());
-    list.push_back(std::move(entry));
-  }
-  return {{"checkpoints", list}};
 }
 
 }  // namespace switchyard

@@ -51,11 +51,14 @@ TEST(PlacementEffect, ByHand) {
   const PlacementEffect together = placement_effect({kStep}, place_by_pairs(pairs_of({kStep}, 4), 2), 2);
   EXPECT_DOUBLE_EQ(together.imbalance, 1.25);
   EXPECT_DOUBLE_EQ(together.devices_per_token, 5 / 4.0);
-  // Expert 0 on both: 1 and half of 0 against 2, 3 and half of 0, that is 3.5 against 4.5; 1, 1, 2 and 1 devices.
+  // Expert 0 on both: two assignments and two of its own against three and one of its own; 1, 1, 2 and 1 devices.
   const PlacementEffect replicated =
       placement_effect({kStep}, replicate_hottest(place_by_index(4, 2), loads_of({kStep}, 4), 1, 2), 2);
-  EXPECT_DOUBLE_EQ(replicated.imbalance, 4.5 / 4);
+  EXPECT_DOUBLE_EQ(replicated.imbalance, 1);
   EXPECT_DOUBLE_EQ(replicated.devices_per_token, 5 / 4.0);
+  // The lightest device takes all where the other is too heavy: 5 and 1 + 1 against a mean of 3.5.
+  const ServedStep uneven{.begin = {0, 7}, .choices = {0, 0, 0, 0, 0, 1, 2}};
+  EXPECT_DOUBLE_EQ(placement_effect({uneven}, {{0}, {1}, {0, 1}}, 2).imbalance, 5 / 3.5);
   EXPECT_DOUBLE_EQ(placement_effect({}, place_by_index(4, 2), 2).devices_per_token, 0);
 }
 
