@@ -26,6 +26,7 @@ constexpr Entry kCommands[] = {
     {"generate", "Continue a text", add_generate},
     {"inspect", "Parameters, memory and FLOPs of a config or checkpoint, nothing allocated", add_inspect},
     {"prepare", "Train the tokenizer and write the token shards of a config", add_prepare},
+    {"ablate", "Run a sweep of settings and seeds, and compare them", add_ablate},
     {"report", "One HTML file with the curves and routing pictures of runs", add_report},
     {"bench", "Speed of the training step, against this machine's own matrix products", add_bench},
     {"export", "Write a checkpoint as a Hugging Face folder", add_export},
