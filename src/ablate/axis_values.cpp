@@ -68,8 +68,9 @@ bool read_ends(const YamlNode& node, const std::string& dotted, Range& range, Pr
 
 // Six significant digits: what a table shows is what is run.
 std::string number_text(double value, bool whole) {
-  const double rounded = std::strtod(formatted("%.6g", value).c_str(), nullptr);
-  return whole && rounded == std::floor(rounded) ? formatted("%.0f", rounded) : as_decimal(rounded);
+  const std::string text = formatted("%.6g", value);
+  const double rounded = std::strtod(text.c_str(), nullptr);
+  return whole && rounded == std::floor(rounded) ? formatted("%.0f", rounded) : text;
 }
 
 std::vector<YamlNode> range_values(const YamlNode& node, const std::string& dotted, bool logarithmic,

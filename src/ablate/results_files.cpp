@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "ablate/ablation_report.h"
 #include "ablate/conclusion.h"
 #include "base/files.h"
 #include "base/text.h"
@@ -47,18 +48,6 @@ OrderedJson spreads_json(const std::map<std::string, Spread>& spreads) {
   OrderedJson json = OrderedJson::object();
   for (const auto& [name, spread] : spreads) json[name] = spread_json(spread);
   return json;
-}
-
-OrderedJson comparison_json(const Plan& plan, const Comparison& comparison) {
-  return {{"setting", plan.settings[comparison.a].label},
-          {"against", plan.settings[comparison.b].label},
-          {"test", comparison.paired ? "paired t-test by seed" : "Welch's t-test"},
-          {"difference", comparison.test.difference},
-          {"t", comparison.test.t},
-          {"df", comparison.test.df},
-          {"p", comparison.test.p},
-          {"p_holm", comparison.corrected},
-          {"significant", comparison.corrected < kSignificant}};
 }
 
 OrderedJson assignments_json(const Setting& setting) {
@@ -142,6 +131,18 @@ const char* state_name(RunState state) {
   return "";
 }
 
+OrderedJson comparison_json(const Plan& plan, const Comparison& comparison) {
+  return {{"setting", plan.settings[comparison.a].label},
+          {"against", plan.settings[comparison.b].label},
+          {"test", comparison.paired ? "paired t-test by seed" : "Welch's t-test"},
+          {"difference", comparison.test.difference},
+          {"t", comparison.test.t},
+          {"df", comparison.test.df},
+          {"p", comparison.test.p},
+          {"p_holm", comparison.corrected},
+          {"significant", comparison.corrected < kSignificant}};
+}
+
 std::string results_csv(const Plan& plan, const Results& results) {
   const std::set<std::string> domains = domain_names(results);
   std::vector<std::string> head = {"setting", "seed", "status"};
@@ -214,6 +215,7 @@ void write_results(const Plan& plan, const Results& results) {
   replace_file(plan.folder / "results.json",
                results_json(plan, results).dump(1, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
   replace_file(plan.folder / "results.md", results_markdown(plan, results));
+  replace_file(plan.folder / "report.html", render_ablation(plan, results));
 }
 
 }  // namespace switchyard

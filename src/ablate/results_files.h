@@ -16,9 +16,10 @@ OrderedJson results_json(const Plan& plan, const Results& results);
 // A table with a row a setting, the conclusion above it, failed runs below.
 std::string results_markdown(const Plan& plan, const Results& results);
 
+OrderedJson comparison_json(const Plan& plan, const Comparison& comparison);
 const char* state_name(RunState state);
 
-// Writes results.csv, results.json and results.md into the sweep's folder. Throws Error.
+// Writes results.csv, results.json, results.md and report.html into the sweep's folder. Throws Error.
 void write_results(const Plan& plan, const Results& results);
 
 }  // namespace switchyard

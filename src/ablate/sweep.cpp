@@ -10,6 +10,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "config/compose.h"
+#include "config/fields.h"
 #include "config/scalars.h"
 #include "config/text_check.h"
 
@@ -61,10 +62,18 @@ class SweepReader {
       list += (list.empty() ? "" : ", ") + key;
     }
     const std::string near = nearest_word(entry.key.substr(0, 64), known);
-    problems_.add(entry.key_place,
-                  "key " + in_quotes(entry.key) + " is not known in a sweep; " +
-                      (near.empty() ? "its keys are " + list + " (keys of the configuration go under 'overrides')"
-                                    : "did you mean '" + near + "'?"));
+    const std::string hint = is_of_configuration(entry.key) ? "keys of the configuration go under 'overrides'"
+                             : near.empty()                 ? "its keys are " + list
+                                                            : "did you mean '" + near + "'?";
+    problems_.add(entry.key_place, "key " + in_quotes(entry.key) + " is not known in a sweep; " + hint);
+  }
+
+  // "model" or "moe.top_k"
+  static bool is_of_configuration(const std::string& key) {
+    Config config = config_with_every_section();
+    const Fields fields = fields_of(config);
+    const std::string section = key.substr(0, key.find('.'));
+    return std::any_of(fields.begin(), fields.end(), [&](const Field& field) { return field.key == section; });
   }
 
   std::string read_word(const YamlNode& node, const std::string& key) {

@@ -1,6 +1,7 @@
 # cmake -DFOLDER=src/metrics/page -DOUTPUT=page.cpp -P embed.cmake: the files of the report page as C++ string constants.
 # The scripts share one scope and are joined in this order.
-set(scripts format.js frame.js line_chart.js heat_map.js report.js)
+set(scripts format.js frame.js controls.js line_chart.js heat_map.js report.js)
+set(ablation_scripts format.js frame.js controls.js line_chart.js point_charts.js ablation.js)
 
 function(read_joined variable)
   set(text "")
@@ -14,6 +15,7 @@ endfunction()
 read_joined(template report.html)
 read_joined(style report.css)
 read_joined(script ${scripts})
+read_joined(ablation_script ${ablation_scripts})
 set(open "R\"~page~(")
 set(close ")~page~\"")
 file(WRITE ${OUTPUT} "// Made by src/metrics/embed.cmake.
@@ -23,5 +25,6 @@ namespace switchyard::page {
 const std::string_view kTemplate = ${open}${template}${close};
 const std::string_view kStyle = ${open}${style}${close};
 const std::string_view kScript = ${open}${script}${close};
+const std::string_view kAblationScript = ${open}${ablation_script}${close};
 }  // namespace switchyard::page
 ")

@@ -1,9 +1,7 @@
 #include "metrics/report.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <map>
 #include <set>
@@ -23,22 +21,10 @@ constexpr size_t kMaxRowsPerRun = 1000;
 constexpr size_t kLoadCells = 300000;
 constexpr size_t kMaxLoadColumns = 240;
 
+using page::rounded;
+
 size_t share_of(size_t budget, size_t parts, size_t most) {
   return std::clamp<size_t>(budget / std::max<size_t>(1, parts), 1, most);
-}
-
-// To `digits` significant digits, so that the text is short. NaN and infinities become null.
-Json rounded(double value, int digits) {
-  if (!std::isfinite(value)) return nullptr;
-  std::array<char, 40> text{};
-  std::snprintf(text.data(), text.size(), "%.*g", digits, value);
-  return std::strtod(text.data(), nullptr);
-}
-
-Json rounded(const std::vector<double>& values, int digits) {
-  Json list = Json::array();
-  for (const double value : values) list.push_back(rounded(value, digits));
-  return list;
 }
 
 bool has_number(const std::vector<double>& values) {
@@ -186,58 +172,6 @@ void make_names_distinct(std::vector<RunMetrics>& runs, const std::vector<std::f
   }
 }
 
-// JSON that no HTML parser can take for the end of a script.
-std::string safe_in_html(const Json& json) {
-  std::string safe;
-  for (const char character : json.dump(-1, ' ', false, Json::error_handler_t::replace)) {
-    switch (character) {
-      case '<':
-        safe += "\\u003c";
-        break;
-      case '>':
-        safe += "\\u003e";
-        break;
-      case '&':
-        safe += "\\u0026";
-        break;
-      default:
-        safe += character;
-    }
-  }
-  return safe;
-}
-
-std::string escaped_html(const std::string& text) {
-  std::string escaped;
-  for (const char character : text) {
-    switch (character) {
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      case '&':
-        escaped += "&amp;";
-        break;
-      default:
-        escaped += character;
-    }
-  }
-  return escaped;
-}
-
-// Replaces each {{name}} of the template once; what is put in is not searched again.
-std::string filled(std::string_view page, const std::map<std::string, std::string, std::less<>>& parts) {
-  std::string text;
-  for (size_t at = page.find("{{"); at != std::string_view::npos; at = page.find("{{")) {
-    const size_t end = page.find("}}", at);
-    text.append(page.substr(0, at)).append(parts.find(page.substr(at + 2, end - at - 2))->second);
-    page.remove_prefix(end + 2);
-  }
-  return text.append(page);
-}
-
 }  // namespace
 
 std::string render_report(const std::vector<std::filesystem::path>& folders) {
@@ -251,10 +185,7 @@ std::string render_report(const std::vector<std::filesystem::path>& folders) {
                                     share_of(kLoadCells, load_rows(runs), kMaxLoadColumns)));
   }
   const std::string title = runs.size() == 1 ? runs[0].name : std::to_string(runs.size()) + " runs";
-  return filled(page::kTemplate, {{"title", escaped_html(title)},
-                                  {"style", std::string(page::kStyle)},
-                                  {"script", std::string(page::kScript)},
-                                  {"data", safe_in_html(data)}});
+  return page::render(page::kScript, title, "switchyard report", data);
 }
 
 }  // namespace switchyard

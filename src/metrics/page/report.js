@@ -96,22 +96,6 @@ function domainCharts() {
 
 const kStatus = { running: "still running, or ended without a word", stopped: "stopped before its end", finished: "finished" };
 
-function themeButton() {
-  const dark = () => {
-    const chosen = document.documentElement.dataset.theme;
-    return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  };
-  const button = element("button", { type: "button", id: "theme" });
-  const name = () => (button.textContent = dark() ? "Light theme" : "Dark theme");
-  button.addEventListener("click", () => {
-    document.documentElement.dataset.theme = dark() ? "light" : "dark";
-    name();
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", name);
-  name();
-  return button;
-}
-
 function buildHead() {
   const run = runs[0];
   const lead = several
@@ -123,39 +107,9 @@ function buildHead() {
   document.getElementById("top").append(text, themeButton());
 }
 
-function segmented(label, options, current, choose) {
-  const group = element("span", { class: "segments", role: "group", "aria-label": label });
-  for (const [value, text] of options) {
-    const button = element("button", { type: "button", "aria-pressed": String(value === current) }, text);
-    button.addEventListener("click", () => {
-      for (const other of group.children) other.setAttribute("aria-pressed", String(other === button));
-      choose(value);
-    });
-    group.append(button);
-  }
-  return element("span", { class: "field" }, label, group);
-}
-
-function runButtons() {
-  const group = element("div", { class: "runs", role: "group", "aria-label": "Runs shown" });
-  for (const run of runs) {
-    const button = element("button", { type: "button", "aria-pressed": "true", title: run.name },
-      swatch(run.colour, run.dash), element("span", {}, run.label));
-    button.addEventListener("click", () => {
-      const hide = !view.hidden.has(run);
-      if (hide) view.hidden.add(run);
-      else view.hidden.delete(run);
-      button.setAttribute("aria-pressed", String(!hide));
-      refresh();
-    });
-    group.append(button);
-  }
-  return group;
-}
-
 function buildControls() {
   const controls = document.getElementById("controls");
-  if (several) controls.append(runButtons());
+  if (several) controls.append(toggleButtons("Runs shown", runs));
   controls.classList.toggle("tall", runs.length > 6);
   if (runs.every((run) => run.train.columns.tokens)) {
     controls.append(segmented("Over", [["step", "steps"], ["tokens", "tokens"]], view.axis, (axis) => {
