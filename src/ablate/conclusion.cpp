@@ -43,8 +43,9 @@ std::string baseline_sentence(const Plan& plan, const Results& results, const st
   for (const Comparison& comparison : results.against_baseline) {
     if (comparison.a != *results.best) continue;
     const size_t count = results.against_baseline.size();
-    const std::string extra =
-        count > 1 ? formatted(", %.2g after Holm's correction for %zu comparisons", comparison.corrected, count) : "";
+    const std::string extra = count > 1 ? "; " + p_text(comparison.corrected) + " after Holm's correction for " +
+                                              std::to_string(count) + " comparisons"
+                                        : "";
     return " " + difference_text(who, comparison, comparison.corrected, extra) + ".";
   }
   if (std::isnan(means[plan.baseline])) return " " + who + " has no finished run.";

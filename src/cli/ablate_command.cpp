@@ -28,8 +28,8 @@ void print_plan(const Plan& plan, int64_t jobs) {
   int64_t tokens = 0;
   for (const PlannedRun& run : plan.runs) tokens += run.tokens;
   const PlannedRun& first = plan.runs.front();
-  std::printf("%s: %zu settings x %zu seeds = %zu runs in %s\n", plan.title.c_str(), plan.settings.size(),
-              plan.seeds.size(), plan.runs.size(), plan.folder.c_str());
+  std::printf("%s: %zu settings x %zu %s = %zu runs in %s\n", plan.title.c_str(), plan.settings.size(),
+              plan.seeds.size(), plan.seeds.size() == 1 ? "seed" : "seeds", plan.runs.size(), plan.folder.c_str());
   for (size_t i = 0; i < plan.settings.size(); ++i) {
     std::printf("  %s%s\n", plan.settings[i].label.c_str(), i == plan.baseline ? " (baseline)" : "");
   }

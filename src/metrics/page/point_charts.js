@@ -118,21 +118,24 @@ class ScatterChart extends PointChart {
     svg.append(svgElement("circle", { class: "dot", cx: x, cy: y, r: 5, fill: point.colour }));
   }
 
-  // Each name beside its point, where one of eight places is free; names without a place are left to the legend.
+  // Each name beside its point, in the first of eight places that is free, at best of the bars of deviation too; names
+  // without a place are left to the legend.
   paintNames(svg) {
     const dots = this.points.map((point) => [this.xOf(point.x.mean), this.yOf(point.y.mean)]);
     const taken = dots.map(([x, y]) => [x - 6, y - 6, x + 6, y + 6]);
+    const bars = [...svg.querySelectorAll(".whisker")].map((line) => ["x1", "y1", "x2", "y2"].map((name) => Number(line.getAttribute(name))))
+      .map(([x1, y1, x2, y2]) => [Math.min(x1, x2), Math.min(y1, y2) - 1, Math.max(x1, x2), Math.max(y1, y2) + 1]);
+    const meets = (box) => (other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3];
     this.points.forEach((point, i) => {
       const width = textWidth(point.label);
       const [x, y] = dots[i];
-      for (const [left, top] of [[11, -7], [-11 - width, -7], [9, -21], [9, 8], [-9 - width, -21], [-9 - width, 8], [-width / 2, -24], [-width / 2, 11]]) {
-        const box = [x + left, y + top, x + left + width, y + top + 14];
-        const out = box[0] < this.left || box[2] > this.right || box[1] < this.top - 6 || box[3] > this.bottom;
-        if (out || taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) continue;
-        taken.push(box);
-        svg.append(svgElement("text", { class: "name", x: box[0], y: box[3] - 3 }, point.label));
-        return;
-      }
+      const places = [[11, -7], [-11 - width, -7], [9, -21], [9, 8], [-9 - width, -21], [-9 - width, 8], [-width / 2, -24], [-width / 2, 11]]
+        .map(([left, top]) => [x + left, y + top, x + left + width, y + top + 14])
+        .filter((box) => box[0] >= this.left && box[2] <= this.right && box[1] >= this.top - 6 && box[3] <= this.bottom && !taken.some(meets(box)));
+      const box = places.find((candidate) => !bars.some(meets(candidate))) || places[0];
+      if (!box) return;
+      taken.push(box);
+      svg.append(svgElement("text", { class: "name", x: box[0], y: box[3] - 3 }, point.label));
     });
   }
 
