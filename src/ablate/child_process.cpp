@@ -50,7 +50,7 @@ ChildProcess::ChildProcess(const std::vector<std::string>& arguments, const std:
 
 ChildProcess::~ChildProcess() {
   if (pid_ <= 0 || exit_code_) return;
-  ::kill(pid_, SIGKILL);
+  ::kill(pid_, SIGTERM);
   while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
 }

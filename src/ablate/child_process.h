@@ -16,7 +16,7 @@ class ChildProcess {
   // a process group of its own (so that Ctrl-C reaches this process alone), and gets SIGTERM when this process dies.
   // Throws Error when it cannot be started.
   ChildProcess(const std::vector<std::string>& arguments, const std::filesystem::path& output);
-  // Kills it if it is still there.
+  // Tells it to stop (SIGTERM) if it is still there, and waits for that.
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
-#include <map>
 #include <set>
 #include <thread>
 
@@ -23,47 +22,6 @@ constexpr size_t kMostRuns = 10000;
 // What a process holds besides its model: the program, its libraries and their buffers. Measured: 270 MB.
 constexpr double kProcessBytes = 300e6;
 constexpr int kCommandLineOrder = 1000;  // problems of overrides come after those of files
-
-Setting setting_of(const Sweep& sweep, const std::vector<size_t>& choice) {
-  Setting setting;
-  for (size_t i = 0; i < sweep.axes.size(); ++i) {
-    const Axis& axis = sweep.axes[i];
-    const YamlNode& value = axis.values[choice[i]];
-    const std::string text = flow_text(value);
-    setting.label += (i == 0 ? "" : ", ") + axis.label + "=" + text;
-    setting.values.push_back(text);
-    setting.assignments.push_back({axis.key, axis.key_place, value});
-  }
-  return setting;
-}
-
-void expand_grid(const Sweep& sweep, std::vector<Setting>& settings) {
-  std::vector<size_t> choice(sweep.axes.size(), 0);
-  for (;;) {
-    settings.push_back(setting_of(sweep, choice));
-    size_t axis = choice.size();
-    while (axis > 0 && choice[axis - 1] + 1 == sweep.axes[axis - 1].values.size()) choice[--axis] = 0;
-    if (axis == 0) return;
-    ++choice[axis - 1];
-    if (settings.size() > kMostRuns) throw ConfigError(sweep.file + ": the axes make more than 10000 settings");
-  }
-}
-
-void expand_paired(const Sweep& sweep, std::vector<Setting>& settings) {
-  for (size_t i = 0; i < sweep.axes.front().values.size(); ++i) {
-    settings.push_back(setting_of(sweep, std::vector<size_t>(sweep.axes.size(), i)));
-  }
-}
-
-Setting named(const Sweep& sweep, const NamedSetting& named) {
-  Setting setting{named.label, {}, named.assignments};
-  for (const Axis& axis : sweep.axes) {
-    const auto found = std::find_if(named.assignments.begin(), named.assignments.end(),
-                                    [&](const Assignment& one) { return one.key == axis.key; });
-    setting.values.push_back(found == named.assignments.end() ? "" : flow_text(found->value));
-  }
-  return setting;
-}
 
 // The part of a file name that stands for a text.
 std::string slug(const std::string& text) {
@@ -276,20 +234,6 @@ class Planner {
 };
 
 }  // namespace
-
-std::vector<Setting> expand_settings(const Sweep& sweep) {
-  std::vector<Setting> settings;
-  if (!sweep.axes.empty())
-    sweep.mode == SweepMode::kPaired ? expand_paired(sweep, settings) : expand_grid(sweep, settings);
-  for (const NamedSetting& one : sweep.settings) settings.push_back(named(sweep, one));
-  std::map<std::string, int> seen;
-  for (const Setting& setting : settings) {
-    if (++seen[setting.label] > 1) {
-      throw ConfigError(sweep.file + ": two settings are called " + in_quotes(setting.label) + "; rename one of them");
-    }
-  }
-  return settings;
-}
 
 fs::path sweep_folder(const Sweep& sweep, std::vector<std::string> overrides) {
   const std::string dir = take_override(overrides, "run.dir");

@@ -119,17 +119,17 @@ const std::vector<Measure>& measures() {
   static const std::vector<Measure> list = {
       {"val_loss", "validation loss", 4},
       {"perplexity", "perplexity", 3},
-      {"train_loss", "training loss", 4},
-      {"aux_loss", "balance loss", 3},
       {"load_cv", "load CV", 3},
       {"max_over_mean", "max / mean load", 3},
       {"max_violation", "max-violation", 3},
       {"worst_max_violation", "max-violation, worst layer", 3},
       {"entropy", "load entropy", 4},
-      {"token_entropy", "token entropy", 4},
       {"dead_experts", "dead experts", 1},
       {"dropped_fraction", "dropped", 4},
       {"tokens_per_second", "tokens/s", 0},
+      {"train_loss", "training loss", 4},
+      {"aux_loss", "balance loss", 3},
+      {"token_entropy", "token entropy", 4},
   };
   return list;
 }

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "ablate/child_process.h"
+#include "ablate/run_output.h"
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/logging.h"
@@ -28,7 +29,6 @@ constexpr std::chrono::milliseconds kLook{50};
 constexpr int kStoppedAfterSaving = 75;
 constexpr double kShareOfMemory =
     0.8;  // of what is free; the rest is for the page cache and for errors of the estimate
-constexpr size_t kLongestError = 4000;
 
 double free_memory() {
   std::ifstream file("/proc/meminfo");
@@ -42,18 +42,6 @@ double free_memory() {
 }
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines(1);
-  for (const char c : text) c == '\n' ? void(lines.emplace_back()) : void(lines.back() += c);
-  return lines;
-}
-
-// "step 20/100  loss ..." gives 20, other lines -1.
-int64_t step_of(const std::string& line) {
-  long step = 0, last = 0;
-  return std::sscanf(line.c_str(), "step %ld/%ld", &step, &last) == 2 ? step : -1;
-}
 
 // A run that is going on.
 class ActiveRun {
@@ -76,18 +64,12 @@ class ActiveRun {
   double seconds() const { return seconds_since(started_); }
 
   // The last progress line, "" before the first.
-  std::string progress_line() const {
-    const std::vector<std::string> lines = lines_of(output());
-    for (auto line = lines.rbegin(); line != lines.rend(); ++line) {
-      if (step_of(*line) >= 0) return *line;
-    }
-    return "";
-  }
+  std::string progress_line() const { return last_progress_line(output()); }
 
   // Which share of its steps was done since the start, for a run that began with step 0; else 0.
   double share_done() const {
     if (before_.state == RunState::kInterrupted) return 0;
-    return static_cast<double>(std::max<int64_t>(0, step_of(progress_line()))) /
+    return static_cast<double>(std::max<int64_t>(0, step_of_progress_line(progress_line()))) /
            static_cast<double>(run_.config.training.max_steps);
   }
 
@@ -247,12 +229,6 @@ class Runner {
   bool estimated_ = false;
 };
 
-std::string exit_text(int exit_code) {
-  if (exit_code == 128 + SIGKILL) return "killed by signal 9; is there enough memory?";
-  return exit_code > 128 ? "ended by signal " + std::to_string(exit_code - 128)
-                         : "exit code " + std::to_string(exit_code);
-}
-
 }  // namespace
 
 int64_t jobs_that_fit(const Plan& plan) {
@@ -271,36 +247,19 @@ double expected_seconds(const Plan& plan, const SweepStore& store, int64_t jobs)
   double flops_done = 0, seconds = 0, flops_left = 0;
   for (const PlannedRun& run : plan.runs) {
     const RunRecord& record = store.record(run);
-    if (record.state == RunState::kFinished) {
+    if (record.state == RunState::kFinished && record.seconds > 0) {
       flops_done += run.flops;
       seconds += record.seconds;
-    } else if (record.state != RunState::kFailed) {
+    } else if (record.state == RunState::kNew || record.state == RunState::kInterrupted) {
       flops_left += run.flops;
     }
   }
-  if (flops_done == 0 || seconds == 0) return std::numeric_limits<double>::quiet_NaN();
+  if (flops_done == 0) return std::numeric_limits<double>::quiet_NaN();
   return flops_left / (flops_done / seconds) / static_cast<double>(jobs);
 }
 
 SweepOutcome run_sweep(const Plan& plan, SweepStore& store, int64_t jobs, const std::function<void()>& after_run) {
   return Runner(plan, store, jobs, after_run).run();
-}
-
-std::string error_in_output(const std::string& text, int exit_code) {
-  std::vector<std::string> lines = lines_of(text);
-  std::erase_if(lines, [](const std::string& line) { return line.empty() || step_of(line) >= 0; });
-  const auto is_error = [](const std::string& line) {
-    return line.starts_with("switchyard: ") || line.find(" error ") != std::string::npos;
-  };
-  const auto last = std::find_if(lines.rbegin(), lines.rend(), is_error);
-  if (last != lines.rend()) {
-    lines.erase(lines.begin(), last.base() - 1);
-  } else if (lines.size() > 1) {
-    lines.erase(lines.begin(), lines.end() - 1);
-  }
-  std::string message;
-  for (const std::string& line : lines) message += (message.empty() ? "" : "\n") + line;
-  return message.substr(0, kLongestError) + " (" + exit_text(exit_code) + ")";
 }
 
 }  // namespace switchyard

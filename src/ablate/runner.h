@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <string>
 
 #include "ablate/plan.h"
 #include "ablate/sweep_store.h"
@@ -28,8 +27,5 @@ enum class SweepOutcome {
 // has ended. A signal (SIGTERM, SIGINT, SIGUSR1) is passed on to the children, which save and stop. Throws Error when a
 // run cannot be started.
 SweepOutcome run_sweep(const Plan& plan, SweepStore& store, int64_t jobs, const std::function<void()>& after_run);
-
-// What a run's process said went wrong: from the last error on, without its progress lines. `text`: what it printed.
-std::string error_in_output(const std::string& text, int exit_code);
 
 }  // namespace switchyard

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "ablate/results_files.h"
-#include "ablate/runner.h"
+#include "ablate/run_output.h"
 #include "tests/support/sample_run.h"
 
 namespace switchyard {

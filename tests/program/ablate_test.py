@@ -13,6 +13,10 @@ from pathlib import Path
 
 from support import BINARY, HANG_SECONDS, ProgramTest, contents
 
+# In memory where there is such a place: runs that save every few steps would mostly wait for the disk.
+if os.access("/dev/shm", os.W_OK):
+    tempfile.tempdir = "/dev/shm"
+
 SWEEP = {
     "base": "config.yaml",
     "dir": "sweep",

@@ -4,10 +4,10 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const settings = data.settings;
 const kColours = 8;
 settings.forEach((setting, i) => {
-  setting.label = setting.name;
   setting.colour = `var(--run-${i % kColours})`;
   setting.dash = [null, "6 3", "2 3", "8 3 2 3"][Math.floor(i / kColours) % 4];
 });
+shortNames(settings.map((setting) => setting.name)).forEach((label, i) => (settings[i].label = label));
 const measured = settings.filter((setting) => setting.finished > 0);
 const visible = () => measured.filter((setting) => !view.hidden.has(setting));
 const main = document.getElementById("main");
@@ -69,7 +69,7 @@ function differenceCell(setting) {
   const comparison = data.comparisons.find((one) => one.setting === setting.name);
   if (!comparison) return element("td", {}, "\u2013");
   const sign = comparison.difference > 0 ? "+" : "";
-  const p = comparison.p_holm < 1e-4 ? "p < 0.0001" : `p = ${formatValue(Number(comparison.p_holm.toPrecision(2)))}`;
+  const p = comparison.p_holm < 1e-4 ? "p < 0.0001" : `p = ${Number(comparison.p_holm.toPrecision(2))}`;
   return element("td", { class: comparison.significant ? "best" : null, title: `${comparison.test}, Holm's correction` },
     `${sign}${fixed(4)(comparison.difference)}`, element("small", {}, p));
 }
