@@ -138,7 +138,7 @@ class Runner {
   }
 
   void stop() {
-    log_info(std::string(StopSignals::name()) + " received: the runs save and stop");
+    log_info(std::string(StopSignals::name(StopSignals::number())) + " received: the runs save and stop");
     stopping_ = signalled_ = true;
     for (auto& active : active_) active->child().send(SIGTERM);
   }

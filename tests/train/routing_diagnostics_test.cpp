@@ -186,6 +186,7 @@ TEST(Routes, OfAModelWithDepthsAreWhatItsExpertsComputed) {
 }
 
 TEST(RoutingProbe, CountsDomainsPairsAndChangesAsALoopDoes) {
+  const auto world = World::alone();
   constexpr int64_t kExperts = 5;
   RoutingProbe probe(2);
   std::vector<std::set<int64_t>> before;
@@ -210,7 +211,7 @@ TEST(RoutingProbe, CountsDomainsPairsAndChangesAsALoopDoes) {
         now.push_back({a, b});
       }
     }
-    const auto found = probe.finish();
+    const auto found = probe.finish(world->all());
     ASSERT_EQ(found.size(), 1U);
     EXPECT_EQ(found[0].domain_counts, by_domain);
     EXPECT_EQ(found[0].pair_counts, pairs);
@@ -224,6 +225,7 @@ TEST(RoutingProbe, CountsDomainsPairsAndChangesAsALoopDoes) {
 }
 
 TEST(RoutingProbe, ComparesAtMostSoManyTokensAndForgetsWhatWasCutOff) {
+  const auto world = World::alone();
   RoutingProbe probe(1, 12);
   for (int round = 0; round < 2; ++round) {
     probe.begin();
@@ -231,7 +233,7 @@ TEST(RoutingProbe, ComparesAtMostSoManyTokensAndForgetsWhatWasCutOff) {
     probe.begin();  // cut off
     probe.add(0, output_of(random_routing(9, 4, 2, 2)));
     probe.add(0, output_of(random_routing(9, 4, 2, 3)));
-    const auto found = probe.finish();
+    const auto found = probe.finish(world->all());
     EXPECT_EQ(found[0].compared, round == 0 ? 0 : 12);
     EXPECT_EQ(found[0].changed, 0);
     EXPECT_EQ(found[0].domain_counts[0][0] + found[0].domain_counts[0][1] + found[0].domain_counts[0][2] +
