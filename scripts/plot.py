@@ -130,9 +130,7 @@ def draw_comparison(path: Path, figure: object) -> None:
     left.set_yticks(range(len(names)), names)
     left.set_xlabel("validation loss (nats per token)")
     right.set_xlabel("max-violation (0 is balance)")
-    right.set_xscale("symlog", linthresh=1)
     right.set_xlim(left=0)
-    right.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     left.locator_params(axis="x", nbins=5)
 
 
