@@ -153,6 +153,7 @@ def draw_settings(settings: list[dict[str, Any]], results: dict[str, Any], axes:
         axes.scatter(spread["mean"], row, color=colour, marker="|", s=180, linewidths=2, zorder=3)
     axes.set_yticks(range(len(settings)), [setting["label"] for setting in settings])
     axes.invert_yaxis()
+    axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel("validation loss (nats per token)")
 
 
@@ -169,12 +170,17 @@ def draw_trade_off(settings: list[dict[str, Any]], results: dict[str, Any], meas
         axes.errorbar(
             balance["mean"], loss["mean"], **errors, color=COLOURS[row % len(COLOURS)], fmt=marker, markersize=6, linewidth=1
         )
-        axes.annotate(setting["label"], places[setting["label"]], xytext=(6, 5), textcoords="offset points", fontsize=8)
     if not places:
         raise runs.RunError(f"no setting of the sweep has the measure {measure}")
     front = [places[label] for label in results.get("pareto_front", {}).get(measure, []) if label in places]
     axes.plot(*zip(*front), color="#777777", linestyle="--", linewidth=1, zorder=0)
-    axes.margins(x=0.16, y=0.1)
+    middle = (min(place[0] for place in places.values()) + max(place[0] for place in places.values())) / 2
+    for label, place in places.items():
+        left = place[0] <= middle  # names run towards the middle
+        shift = (6, 5) if left else (-6, 5)
+        side = "left" if left else "right"
+        axes.annotate(label, place, xytext=shift, textcoords="offset points", fontsize=8, ha=side)
+    axes.margins(x=0.08, y=0.1)
     axes.set_xlabel(f"{measure.replace('_', '-')} (0 is balanced)")
     axes.set_ylabel("validation loss (nats per token)")
 

@@ -63,7 +63,7 @@ std::string spread_text(const Spread& spread, int decimals) {
 }
 
 std::string conclusion_of(const Plan& plan, const Results& results) {
-  if (!results.best) return "No run has finished yet.";
+  if (!results.best) return "No run has finished.";
   std::vector<double> means;
   for (const SettingResult& setting : results.settings) means.push_back(spread_of(setting.losses).mean);
   const Spread best = spread_of(results.settings[*results.best].losses);

@@ -188,7 +188,8 @@ OrderedJson results_json(const Plan& plan, const Results& results) {
 
 std::string results_markdown(const Plan& plan, const Results& results) {
   const std::vector<Measure> shown = shown_measures(results);
-  const std::set<std::string> domains = domain_names(results);
+  std::set<std::string> domains = domain_names(results);
+  if (domains.size() == 1) domains.clear();  // the same as the whole
   std::vector<std::string> head = {"setting", "seeds"};
   std::vector<std::string> rule = {"---", "---"};
   for (const Measure& measure : shown) head.push_back(measure.title);

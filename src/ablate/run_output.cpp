@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <string_view>
 #include <vector>
 
 namespace switchyard {
@@ -39,15 +40,20 @@ std::string last_progress_line(const std::string& text) {
 std::string error_in_output(const std::string& text, int exit_code) {
   std::vector<std::string> lines = lines_of(text);
   std::erase_if(lines, [](const std::string& line) { return line.empty() || step_of_progress_line(line) >= 0; });
-  const auto is_error = [](const std::string& line) {
-    return line.starts_with("switchyard: ") || line.find(" error ") != std::string::npos;
+  // main() has two ways to say it: "switchyard: ..." and, in the log, "12:34:56 error ...".
+  constexpr std::string_view kLogged = " error ";
+  constexpr size_t kTime = 8;
+  const auto is_logged = [&](const std::string& line) {
+    return line.size() > kTime && std::string_view(line).substr(kTime).starts_with(kLogged);
   };
+  const auto is_error = [&](const std::string& line) { return line.starts_with("switchyard: ") || is_logged(line); };
   const auto last = std::find_if(lines.rbegin(), lines.rend(), is_error);
   if (last != lines.rend()) {
     lines.erase(lines.begin(), last.base() - 1);
   } else if (lines.size() > 1) {
     lines.erase(lines.begin(), lines.end() - 1);
   }
+  if (!lines.empty() && is_logged(lines.front())) lines.front().erase(0, kTime + kLogged.size());
   std::string message;
   for (const std::string& line : lines) message += (message.empty() ? "" : "\n") + line;
   return message.substr(0, kLongestError) + " (" + exit_text(exit_code) + ")";

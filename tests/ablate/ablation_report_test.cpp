@@ -57,7 +57,7 @@ TEST(AblationReport, WithoutResults) {
   plan.runs.push_back({.name = "only-seed-1", .setting = 0, .seed = 1, .config = {}});
   const std::string page = render_ablation(plan, conclude(plan, std::vector<RunResult>(1)));
   EXPECT_THAT(page, HasSubstr("&lt;b&gt;"));
-  EXPECT_EQ(data_of(page)["conclusion"], "No run has finished yet.");
+  EXPECT_EQ(data_of(page)["conclusion"], "No run has finished.");
 }
 
 }  // namespace

@@ -42,7 +42,7 @@ struct Case {
         result.error = "the loss is \"nan\",\nat step 3";
       } else {
         result.values = {{"val_loss", outcomes[i].loss}, {"max_violation", outcomes[i].max_violation}};
-        result.domains = {{"prose", outcomes[i].loss + 1}};
+        result.domains = {{"code", outcomes[i].loss - 1}, {"prose", outcomes[i].loss + 1}};
       }
       runs.push_back(result);
     }
@@ -106,7 +106,7 @@ TEST(Conclude, WelchWhereSeedsDiffer) {
 }
 
 TEST(Conclude, TooFewRuns) {
-  EXPECT_EQ(Case().setting("a", {{NAN}}).results().conclusion, "No run has finished yet.");
+  EXPECT_EQ(Case().setting("a", {{NAN}}).results().conclusion, "No run has finished.");
   Case one;
   one.setting("a", {{3.0}}).setting("b", {{2.0}}).setting("c", {{NAN}});
   const Results results = one.results();
@@ -132,7 +132,7 @@ TEST(ResultFiles, Csv) {
   const Results results = sweep.results();
   const std::string csv = results_csv(sweep.plan, results);
   EXPECT_THAT(csv, StartsWith("setting,seed,status,moe.top_k,val_loss,perplexity,"));
-  EXPECT_THAT(csv, HasSubstr(",val_loss.prose,steps,tokens,seconds,run,error\r\n"));
+  EXPECT_THAT(csv, HasSubstr(",val_loss.code,val_loss.prose,steps,tokens,seconds,run,error\r\n"));
   EXPECT_THAT(csv, HasSubstr("\r\n\"a, b\",1,finished,\"a, b\",2.5,,"));
   EXPECT_THAT(csv, HasSubstr("\"the loss is \"\"nan\"\",\nat step 3\"\r\n"));
 }
@@ -149,14 +149,14 @@ TEST(ResultFiles, JsonAndMarkdown) {
   EXPECT_EQ(json["pareto_front"]["max_violation"], OrderedJson::array({"a|b"}));
   EXPECT_EQ(json["runs"][2]["status"], "failed");
   const std::string markdown = results_markdown(sweep.plan, results);
-  EXPECT_THAT(markdown, HasSubstr("| a\\|b | 2 | 2.5500 ± 0.0707 | 0.300 ± 0.071 | 3.5500 ± 0.0707 |"));
-  EXPECT_THAT(markdown, HasSubstr("| c | 0 | – | – | – |"));
+  EXPECT_THAT(markdown, HasSubstr("| a\\|b | 2 | 2.5500 ± 0.0707 | 0.300 ± 0.071 | 1.5500 ± 0.0707 | 3.5500 ± 0.0707 |"));
+  EXPECT_THAT(markdown, HasSubstr("| c | 0 | – | – | – | – |"));
   EXPECT_THAT(markdown, HasSubstr("`c-seed-1` failed: the loss is"));
 }
 
 TEST(ErrorInOutput, FromTheLastErrorOn) {
   EXPECT_EQ(error_in_output("12:00:00 info starts\nstep 1/9  loss 3\n12:00:01 error the loss is nan\n", 1),
-            "12:00:01 error the loss is nan (exit code 1)");
+            "the loss is nan (exit code 1)");
   EXPECT_EQ(error_in_output("switchyard: a.yaml:1:2: no\nb.yaml:3:4: no\n", 2),
             "switchyard: a.yaml:1:2: no\nb.yaml:3:4: no (exit code 2)");
   EXPECT_EQ(error_in_output("12:00:00 info one\n12:00:00 info two\nstep 5/9\n", 137),

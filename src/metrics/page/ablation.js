@@ -11,6 +11,10 @@ shortNames(settings.map((setting) => setting.name)).forEach((label, i) => (setti
 const measured = settings.filter((setting) => setting.finished > 0);
 const visible = () => measured.filter((setting) => !view.hidden.has(setting));
 
+// One domain alone is the same as the whole.
+const allDomains = [...new Set(measured.flatMap((setting) => Object.keys(setting.domains)))].sort();
+const domains = allDomains.length > 1 ? allDomains : [];
+
 // ---- positions on the x axis ----
 
 const position = (setting, step) => (view.axis === "tokens" ? step * setting.tokens_per_step : step);
@@ -72,7 +76,6 @@ function differenceCell(setting) {
 }
 
 function resultsTable() {
-  const domains = [...new Set(measured.flatMap((setting) => Object.keys(setting.domains)))].sort();
   const head = element("tr", {}, ...["Setting", "Seeds", "Against the baseline", ...shown.map((measure) => measure.title[0].toUpperCase() + measure.title.slice(1)),
     ...domains.map((name) => `Loss: ${name}`)].map((text) => element("th", { scope: "col", class: "name" }, text)));
   const body = element("tbody");
@@ -137,11 +140,10 @@ function curveChart(spec, name) {
 
 function buildCurves() {
   const loss = { unit: "nats per token", log: true };
-  const domains = [...new Set(measured.flatMap((setting) => Object.keys(setting.curves)))].filter((name) => name.startsWith("domain:")).sort();
   section("learning", "Learning", "Means over seeds; the pale band spans the least to the largest seed. Zoom fits the axis to the last three quarters.", [
     ...curveChart({ ...loss, title: "Validation loss", wide: true, height: 260 }, "val_loss"),
     ...curveChart({ ...loss, title: "Training loss", noisy: true }, "lm_loss"),
-    ...domains.flatMap((name) => curveChart({ ...loss, title: `Validation loss: ${name.slice(7)}` }, name)),
+    ...domains.flatMap((name) => curveChart({ ...loss, title: `Validation loss: ${name}` }, `domain:${name}`)),
   ]);
   section("balance", "Balance over training", "Means over the layers with experts and over seeds.", [
     ...curveChart({ title: "Max-violation", unit: "largest load / uniform \u2212 1", noisy: true, log: true, range: [0] }, "max_violation"),
