@@ -23,9 +23,9 @@ from pathlib import Path
 
 # Top to bottom, as in docs/architecture.md. model/moe counts as model.
 ORDER = [
-    "base", "config", "data", "ops", "model", "losses", "optim", "parallel", "checkpoint", "metrics", "train", "cli",
+    "base", "config", "data", "ops", "model", "losses", "optim", "parallel", "checkpoint", "metrics", "train", "ablate", "cli",
 ]  # fmt: skip
-TORCH_FREE = {"base", "config", "data", "metrics"}
+TORCH_FREE = {"base", "config", "data", "metrics", "ablate"}
 TORCH_HEADER = re.compile(r"^(torch|ATen|c10|caffe2)/")
 TEST_ONLY = {"support", "integration", "scripts", "fuzz"}
 SUFFIXES = {".h", ".cpp", ".cu", ".cuh"}

@@ -5,6 +5,7 @@
   scripts/plot.py load RUN --out load.png [--layers N...]          what share of the tokens each expert got, over time
   scripts/plot.py overview RUN --out run.png                       both beside each other
   scripts/plot.py comparison routers.csv --out routers.png         final losses and balance, by compare_routers.py
+  scripts/plot.py ablation SWEEP_DIR --out sweep.png               quality of every setting, and against balance
 
 The ending of --out says the format: .png or .svg. `switchyard report` makes an interactive page without Python.
 """
@@ -13,9 +14,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from lib import runs, venv
 
@@ -133,9 +136,66 @@ def draw_comparison(path: Path, figure: object) -> None:
     left.locator_params(axis="x", nbins=5)
 
 
+def read_results(folder: Path) -> dict[str, Any]:
+    """results.json of a sweep's folder."""
+    path = folder / "results.json"
+    if not path.is_file():
+        raise runs.RunError(f"{path} is not there: is {folder} the folder of a sweep?")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def draw_settings(settings: list[dict[str, Any]], results: dict[str, Any], axes: object) -> None:
+    """A row a setting: the validation loss of every seed, their mean, and one standard deviation to both sides."""
+    for row, setting in enumerate(settings):
+        spread, colour = setting["measures"]["val_loss"], COLOURS[row % len(COLOURS)]
+        finished = [run for run in results["runs"] if run["setting"] == setting["label"] and run["status"] == "finished"]
+        losses = [run["measures"]["val_loss"] for run in finished]
+        axes.errorbar(spread["mean"], row, xerr=spread["deviation"] or 0, color=colour, elinewidth=5, alpha=0.35, zorder=1)
+        axes.scatter(losses, [row] * len(losses), color=colour, s=14, zorder=2)
+        axes.scatter(spread["mean"], row, color=colour, marker="|", s=180, linewidths=2, zorder=3)
+    axes.set_yticks(range(len(settings)), [setting["label"] for setting in settings])
+    axes.invert_yaxis()
+    axes.set_xlabel("validation loss (nats per token)")
+
+
+def draw_trade_off(settings: list[dict[str, Any]], results: dict[str, Any], measure: str, axes: object) -> None:
+    """Validation loss against a measure of balance; a dashed line joins the settings on the Pareto front."""
+    places = {}
+    for row, setting in enumerate(settings):
+        balance, loss = setting["measures"].get(measure), setting["measures"]["val_loss"]
+        if balance is None:
+            continue
+        places[setting["label"]] = (balance["mean"], loss["mean"])
+        errors = {"xerr": balance["deviation"] or 0, "yerr": loss["deviation"] or 0}
+        marker = "s" if setting["baseline"] else "o"
+        axes.errorbar(
+            balance["mean"], loss["mean"], **errors, color=COLOURS[row % len(COLOURS)], fmt=marker, markersize=6, linewidth=1
+        )
+        axes.annotate(setting["label"], places[setting["label"]], xytext=(6, 5), textcoords="offset points", fontsize=8)
+    if not places:
+        raise runs.RunError(f"no setting of the sweep has the measure {measure}")
+    front = [places[label] for label in results.get("pareto_front", {}).get(measure, []) if label in places]
+    axes.plot(*zip(*front), color="#777777", linestyle="--", linewidth=1, zorder=0)
+    axes.margins(x=0.16, y=0.1)
+    axes.set_xlabel(f"{measure.replace('_', '-')} (0 is balanced)")
+    axes.set_ylabel("validation loss (nats per token)")
+
+
+def draw_ablation(folder: Path, measure: str, figure: object) -> None:
+    """The settings on the left, the trade-off on the right."""
+    results = read_results(folder)
+    settings = [setting for setting in results["settings"] if setting["finished_seeds"]]
+    if not settings:
+        raise runs.RunError(f"{folder}: no run of the sweep has finished")
+    left, right = figure.subplots(1, 2)
+    draw_settings(settings, results, left)
+    draw_trade_off(settings, results, measure, right)
+
+
 def size_of(arguments: argparse.Namespace) -> tuple[float, float]:
     """Inches, wide and high."""
-    return {"loss": (7.0, 4.0), "load": (7.4, 4.7), "overview": (12.0, 4.2), "comparison": (8.0, 4.8)}[arguments.kind]
+    sizes = {"loss": (7.0, 4.0), "load": (7.4, 4.7), "overview": (12.0, 4.2), "comparison": (8.0, 4.8), "ablation": (11.0, 4.2)}
+    return sizes[arguments.kind]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -152,7 +212,10 @@ def parse_arguments() -> argparse.Namespace:
     overview.add_argument("run", type=Path, metavar="RUN")
     comparison = kinds.add_parser("comparison", help="what scripts/compare_routers.py measured")
     comparison.add_argument("table", type=Path, metavar="CSV")
-    for kind in (loss, load, overview, comparison):
+    ablation = kinds.add_parser("ablation", help="quality and balance of the settings of a sweep")
+    ablation.add_argument("sweep", type=Path, metavar="SWEEP_DIR")
+    ablation.add_argument("--balance", choices=("max_violation", "load_cv"), default="max_violation")
+    for kind in (loss, load, overview, comparison, ablation):
         kind.add_argument("--out", type=Path, required=True, help="picture to write: .png or .svg")
         kind.add_argument("--title", default="", help="over the picture")
     arguments = parser.parse_args()
@@ -178,6 +241,8 @@ def draw(arguments: argparse.Namespace) -> None:
             draw_load(arguments.run, arguments.layers, figure)
         elif arguments.kind == "comparison":
             draw_comparison(arguments.table, figure)
+        elif arguments.kind == "ablation":
+            draw_ablation(arguments.sweep, arguments.balance, figure)
         else:
             draw_overview(arguments.run, figure)
         if arguments.title:

@@ -22,6 +22,7 @@ Command add_eval(CLI::App& app);
 Command add_generate(CLI::App& app);
 Command add_inspect(CLI::App& app);
 Command add_prepare(CLI::App& app);
+Command add_ablate(CLI::App& app);
 Command add_report(CLI::App& app);
 Command add_bench(CLI::App& app);
 Command add_export(CLI::App& app);

@@ -31,6 +31,7 @@ constexpr Entry kCommands[] = {
     {"generate", "Continue a text", add_generate},
     {"inspect", "Parameters, memory and FLOPs of a config or checkpoint, nothing allocated", add_inspect},
     {"prepare", "Train the tokenizer and write the token shards of a config", add_prepare},
+    {"ablate", "Run a sweep of settings and seeds, and compare them", add_ablate},
     {"report", "One HTML file with the curves and routing pictures of runs", add_report},
     {"trace", "Which experts each token of a text or of the validation data goes to", add_trace},
     {"specialisation", "Whether experts specialise: a score, heat maps and coloured text, by domain and more",

@@ -39,8 +39,8 @@ int run_specialisation(const SpecialisationCommandOptions& options) {
     const OrderedJson& all = result["checkpoints"];
     const std::string title = all.size() == 1 ? all[0]["name"].get<std::string>()
                                               : "Specialisation of " + std::to_string(all.size()) + " checkpoints";
-    replace_file(options.out, render_page(title, "switchyard specialisation", page::kSpecialisationScript,
-                                          Json::parse(result.dump(-1, ' ', false, Json::error_handler_t::replace))));
+    replace_file(options.out, page::render(page::kSpecialisationScript, title, "switchyard specialisation",
+                                           Json::parse(result.dump(-1, ' ', false, Json::error_handler_t::replace))));
   }
   if (options.json) {
     std::printf("%s\n", result.dump(1, ' ', false, Json::error_handler_t::replace).c_str());

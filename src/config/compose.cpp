@@ -162,25 +162,31 @@ YamlNode* item_at(YamlNode& list, const std::string& part, const std::string& do
   return nullptr;
 }
 
-void apply_override(YamlNode& root, const std::string& dotted, YamlNode value, Problems& problems) {
-  const Place place = value.place;
-  YamlNode* node = &root;
+}  // namespace
+
+bool is_dotted_key(const std::string& text) {
+  const std::vector<std::string> parts = split_at_dots(text);
+  return parts.size() <= static_cast<size_t>(kMostNesting) && std::find(parts.begin(), parts.end(), "") == parts.end();
+}
+
+void lay_over(YamlNode& tree, const std::string& dotted, const Place& key_place, YamlNode value, Problems& problems) {
+  YamlNode* node = &tree;
   std::string walked;
   for (const std::string& part : split_at_dots(dotted)) {
     if (node->is_sequence()) {
-      node = item_at(*node, part, walked, place, problems);
+      node = item_at(*node, part, walked, key_place, problems);
       if (node == nullptr) {
         return;
       }
     } else {
-      become_map(*node, walked, place);
+      become_map(*node, walked, value.place);
       YamlEntry* entry = node->find(part);
       if (entry == nullptr) {
-        node->entries.push_back({part, place, {}});
-        node->entries.back().value.place = place;
+        node->entries.push_back({part, key_place, {}});
+        node->entries.back().value.place = value.place;
         entry = &node->entries.back();
       }
-      entry->key_place = place;
+      entry->key_place = key_place;
       node = &entry->value;
     }
     walked += (walked.empty() ? "" : ".") + part;
@@ -188,24 +194,20 @@ void apply_override(YamlNode& root, const std::string& dotted, YamlNode value, P
   merge(*node, std::move(value), walked);
 }
 
-void parse_and_apply(YamlNode& root, const std::string& text, int order, Problems& problems) {
+void apply_override(YamlNode& tree, const std::string& text, int order, Problems& problems) {
   auto source = std::make_shared<SourceText>();
   *source = {"override " + in_quotes(text), fs::current_path(), true, order};
   const size_t equals = text.find('=');
   const std::string dotted = text.substr(0, std::min(equals, text.size()));
-  const std::vector<std::string> parts = split_at_dots(dotted);
-  const bool has_empty_part = std::find(parts.begin(), parts.end(), "") != parts.end();
-  if (equals == std::string::npos || has_empty_part || parts.size() > static_cast<size_t>(kMostNesting) ||
-      !check_text(dotted, source, problems)) {
+  if (equals == std::string::npos || !is_dotted_key(dotted) || !check_text(dotted, source, problems)) {
     problems.add({source}, "needs the form key=value, with a key such as 'model.hidden_size'");
     return;
   }
   if (std::optional<YamlNode> value = parse_yaml(text.substr(equals + 1), source, problems)) {
-    apply_override(root, dotted, std::move(*value), problems);
+    const Place place = value->place;
+    lay_over(tree, dotted, place, std::move(*value), problems);
   }
 }
-
-}  // namespace
 
 YamlNode compose_tree(const std::string& text, const std::string& name, const fs::path& folder,
                       const std::vector<std::string>& overrides, Problems& problems) {
@@ -228,7 +230,7 @@ YamlNode compose_tree(const std::string& text, const std::string& name, const fs
   }
   int order = static_cast<int>(chain.size());
   for (const std::string& override_text : overrides) {
-    parse_and_apply(tree, override_text, order++, problems);
+    apply_override(tree, override_text, order++, problems);
   }
   return tree;
 }

@@ -13,7 +13,10 @@ Config parse_config(const std::string& text, const std::string& name, const std:
                     const std::vector<std::string>& overrides) {
   Problems problems;
   const std::filesystem::path start = std::filesystem::absolute(folder.empty() ? "." : folder).lexically_normal();
-  const YamlNode tree = compose_tree(text, name, start, overrides, problems);
+  return config_of_tree(compose_tree(text, name, start, overrides, problems), problems);
+}
+
+Config config_of_tree(const YamlNode& tree, Problems& problems) {
   Config config;
   Fields fields = fields_of(config);
   const Readings readings = read_fields(tree, fields, problems);

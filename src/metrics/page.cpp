@@ -1,8 +1,12 @@
 #include "metrics/page.h"
 
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <map>
 
-namespace switchyard {
+namespace switchyard::page {
 namespace {
 
 // JSON that no HTML parser can take for the end of a script.
@@ -59,13 +63,25 @@ std::string filled(std::string_view page, const std::map<std::string, std::strin
 
 }  // namespace
 
-std::string render_page(const std::string& title, const std::string& command, std::string_view script,
-                        const Json& data) {
-  return filled(page::kTemplate, {{"title", escaped_html(title)},
-                                  {"command", escaped_html(command)},
-                                  {"style", std::string(page::kStyle)},
-                                  {"script", std::string(script)},
-                                  {"data", safe_in_html(data)}});
+Json rounded(double value, int digits) {
+  if (!std::isfinite(value)) return nullptr;
+  std::array<char, 40> text{};
+  std::snprintf(text.data(), text.size(), "%.*g", digits, value);
+  return std::strtod(text.data(), nullptr);
 }
 
-}  // namespace switchyard
+Json rounded(const std::vector<double>& values, int digits) {
+  Json list = Json::array();
+  for (const double value : values) list.push_back(rounded(value, digits));
+  return list;
+}
+
+std::string render(std::string_view script, const std::string& title, const std::string& maker, const Json& data) {
+  return filled(kTemplate, {{"title", escaped_html(title)},
+                            {"maker", escaped_html(maker)},
+                            {"style", std::string(kStyle)},
+                            {"script", std::string(script)},
+                            {"data", safe_in_html(data)}});
+}
+
+}  // namespace switchyard::page

@@ -1,25 +1,25 @@
-// Self-contained HTML pages, from the parts in src/metrics/page/ by way of embed.cmake.
+// The parts of the report pages, from src/metrics/page/ by way of embed.cmake, and how a page is put together.
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/json.h"
 
-namespace switchyard {
+namespace switchyard::page {
 
-namespace page {
+extern const std::string_view kTemplate;  // report.html, with {{title}}, {{maker}}, {{style}}, {{script}}, {{data}}
+extern const std::string_view kStyle;     // report.css
+extern const std::string_view kScript;    // the .js files of a report of runs, one after the other
+extern const std::string_view kSpecialisationScript;  // those of `switchyard specialisation`
+extern const std::string_view kAblationScript;        // those of a sweep's report
 
-extern const std::string_view kTemplate;              // report.html, with {{title}}, {{command}}, {{style}} ...
-extern const std::string_view kStyle;                 // report.css
-extern const std::string_view kScript;                // of `switchyard report`: .js files, one after the other
-extern const std::string_view kSpecialisationScript;  // of `switchyard specialisation`
+// To `digits` significant digits, so that the text is short. NaN and infinities become null.
+Json rounded(double value, int digits);
+Json rounded(const std::vector<double>& values, int digits);
 
-}  // namespace page
+// The whole page. `maker`: the command that the footer names.
+std::string render(std::string_view script, const std::string& title, const std::string& maker, const Json& data);
 
-// The page that `script` builds from `data` in the reader's browser. `command` is what the footer says made it. No
-// network, light and dark.
-std::string render_page(const std::string& title, const std::string& command, std::string_view script,
-                        const Json& data);
-
-}  // namespace switchyard
+}  // namespace switchyard::page

@@ -83,7 +83,12 @@ void ProgressLine::update(const Progress& progress) {
     return;
   }
   // The last column stays free: some terminals wrap as soon as it is written.
-  std::fprintf(stderr, "\r%s\x1b[K", format_progress(progress, std::max(1, terminal_width() - 1)).c_str());
+  show(format_progress(progress, std::max(1, terminal_width() - 1)));
+}
+
+void ProgressLine::show(const std::string& text) {
+  if (!terminal_) return;
+  std::fprintf(stderr, "\r%s\x1b[K", text.c_str());
   std::fflush(stderr);
   dirty_ = true;
 }

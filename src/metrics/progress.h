@@ -22,6 +22,8 @@ class ProgressLine {
 
   // Rewrites the line; prints one line more where there is no terminal.
   void update(const Progress& progress);
+  // Rewrites the line with other words (ASCII); nothing where there is no terminal.
+  void show(const std::string& text);
   // Clears the line so that a log message can be printed (see before_terminal_message); nothing where there is no
   // terminal. The next update writes it again.
   void clear();

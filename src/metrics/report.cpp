@@ -1,9 +1,7 @@
 #include "metrics/report.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <set>
 
@@ -22,22 +20,10 @@ constexpr size_t kMaxRowsPerRun = 1000;
 constexpr size_t kLoadCells = 300000;
 constexpr size_t kMaxLoadColumns = 240;
 
+using page::rounded;
+
 size_t share_of(size_t budget, size_t parts, size_t most) {
   return std::clamp<size_t>(budget / std::max<size_t>(1, parts), 1, most);
-}
-
-// To `digits` significant digits, so that the text is short. NaN and infinities become null.
-Json rounded(double value, int digits) {
-  if (!std::isfinite(value)) return nullptr;
-  std::array<char, 40> text{};
-  std::snprintf(text.data(), text.size(), "%.*g", digits, value);
-  return std::strtod(text.data(), nullptr);
-}
-
-Json rounded(const std::vector<double>& values, int digits) {
-  Json list = Json::array();
-  for (const double value : values) list.push_back(rounded(value, digits));
-  return list;
 }
 
 bool has_number(const std::vector<double>& values) {
@@ -204,7 +190,7 @@ std::string render_report(const std::vector<std::filesystem::path>& folders) {
                                     share_of(kLoadCells, load_rows(runs), kMaxLoadColumns)));
   }
   const std::string title = runs.size() == 1 ? runs[0].name : std::to_string(runs.size()) + " runs";
-  return render_page(title, "switchyard report", page::kScript, data);
+  return page::render(page::kScript, title, "switchyard report", data);
 }
 
 }  // namespace switchyard

@@ -27,6 +27,7 @@ struct Layout {
   int expert_parallel = 1;
   bool distributed_optimizer = false;
   std::string precision = "fp64";
+  int64_t micro_batches = 0;  // of a step; 0: what the test chooses
 
   std::string name() const {
     return "Ranks" + std::to_string(ranks) + "Experts" + std::to_string(expert_parallel) +
@@ -48,7 +49,7 @@ inline int free_port() {
 }
 
 inline pid_t start_rank(const Layout& layout, int rank, int port, const std::string& argument) {
-  const Json settings = {layout.expert_parallel, layout.distributed_optimizer, layout.precision};
+  const Json settings = {layout.expert_parallel, layout.distributed_optimizer, layout.precision, layout.micro_batches};
   std::vector<std::string> variables;
   for (char** variable = environ; *variable != nullptr; ++variable) variables.emplace_back(*variable);
   const std::string ranks = std::to_string(layout.ranks);
@@ -90,7 +91,8 @@ inline int as_rank(const std::function<void(const Layout&, const std::shared_ptr
     const Layout layout{.ranks = launch.world_size,
                         .expert_parallel = settings[0].get<int>(),
                         .distributed_optimizer = settings[1].get<bool>(),
-                        .precision = settings[2].get<std::string>()};
+                        .precision = settings[2].get<std::string>(),
+                        .micro_batches = settings[3].get<int64_t>()};
     at::set_num_threads(1);
     ParallelConfig parallel;
     parallel.expert_parallel_size = layout.expert_parallel;

@@ -5,7 +5,7 @@
 
 #include "base/errors.h"
 #include "base/json.h"
-#include "tests/metrics/sample_run.h"
+#include "tests/support/sample_run.h"
 #include "tests/support/temporary_folder.h"
 
 namespace switchyard {

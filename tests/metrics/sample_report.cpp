@@ -4,7 +4,7 @@
 #include <exception>
 
 #include "metrics/report.h"
-#include "tests/metrics/sample_run.h"
+#include "tests/support/sample_run.h"
 #include "tests/support/temporary_folder.h"
 
 namespace {

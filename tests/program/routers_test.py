@@ -4,6 +4,7 @@ import json
 import math
 import unittest
 
+from parallel_test import TIMEOUT, Ranks
 from support import ProgramTest, write_texts
 
 ROUTERS = {
@@ -68,7 +69,7 @@ class Routers(ProgramTest):
         self.assertIn("moe.router.error is competitive there and cooperative here", done.stderr)
 
 
-class Modalities(ProgramTest):
+class Modalities(Ranks):
     def setUp(self):
         super().setUp()
         write_texts(self.folder / "texts")
@@ -99,6 +100,20 @@ class Modalities(ProgramTest):
         text = self.switchyard("eval", "run").stdout
         for line in lines[-2:]:
             self.assertIn(" ".join(f"{share:.3f}" for share in line["load"]), text)
+
+    def test_two_ranks_find_what_one_does(self):
+        # Three batches a domain: one rank has one batch more than the other.
+        precise = ("training.precision=fp64", "training.max_steps=3", "eval.batches=3", TIMEOUT)
+        for name in ("top_k", "competitive"):
+            with self.subTest(name):
+                one, two = f"{name}-one", f"{name}-two"
+                self.train(one, *precise, *ROUTERS[name])
+                shared = (*ROUTERS[name], "parallel.expert_parallel_size=2")
+                self.run_ranks(2, "train", "config.yaml", f"run.dir={two}", *precise, *shared)
+                self.assert_close(self.curve(two), self.curve(one), 1e-9)
+                loads = [[line["load"] for line in self.lines(run, "routing_by_modality")] for run in (one, two)]
+                self.assertEqual(len(loads[0]), 2 * 2)
+                self.assertEqual(loads[0], loads[1])
 
     def test_one_modality_and_dense_models_report_none(self):
         self.train("dense", "training.max_steps=3", "moe=null")

@@ -38,12 +38,13 @@ function segmented(label, options, current, choose) {
   return element("span", { class: "field" }, label, group);
 }
 
-function section(id, title, note, charts) {
+// `head`: elements between the note and the charts.
+function section(id, title, note, charts, head = []) {
   if (charts.length === 0) return;
   const narrow = charts.filter((chart) => !chart.spec.wide);
   const three = narrow.length === 3;
   if (!three && narrow.length % 2 === 1) narrow[narrow.length - 1].node.classList.add("wide");  // leaves no hole
-  main.append(element("h2", { id }, title), element("p", { class: "note" }, note),
+  main.append(element("h2", { id }, title), element("p", { class: "note" }, note), ...head,
     element("div", { class: three ? "grid three" : "grid" }, ...charts.map((chart) => chart.node)));
 }
 

@@ -8,19 +8,6 @@ runs.forEach((run, i) => {
   run.dash = [null, "6 3", "2 3", "8 3 2 3"][Math.floor(i / kColours) % 4];
 });
 
-// What runs are called where space is short: long names lose the parts, between hyphens, commas and slashes, that all
-// begin or end with.
-function shortNames(names) {
-  if (names.length < 2 || Math.max(...names.map((name) => name.length)) <= 24) return names;
-  const parts = names.map((name) => name.split(/(?<=[-,/ ])|(?=[-,/ ])/));
-  const shortest = Math.min(...parts.map((list) => list.length));
-  let front = 0;
-  while (front < shortest - 1 && parts.every((list) => list[front] === parts[0][front])) ++front;
-  let back = 0;
-  while (back < shortest - 1 - front && parts.every((list) => list[list.length - 1 - back] === parts[0][parts[0].length - 1 - back])) ++back;
-  const short = parts.map((list) => list.slice(front, list.length - back).join("").replace(/^[-,/ ]+|[-,/ ]+$/g, ""));
-  return short.every((name) => name !== "") ? short : names;
-}
 shortNames(runs.map((run) => run.name)).forEach((label, i) => (runs[i].label = label));
 const visibleRuns = () => runs.filter((run) => !view.hidden.has(run));
 const several = runs.length > 1;
@@ -105,26 +92,9 @@ function buildHead() {
   showHead("Switchyard training report", several ? `${runs.length} runs compared` : run.name, lead);
 }
 
-function runButtons() {
-  const group = element("div", { class: "runs", role: "group", "aria-label": "Runs shown" });
-  for (const run of runs) {
-    const button = element("button", { type: "button", "aria-pressed": "true", title: run.name },
-      swatch(run.colour, run.dash), element("span", {}, run.label));
-    button.addEventListener("click", () => {
-      const hide = !view.hidden.has(run);
-      if (hide) view.hidden.add(run);
-      else view.hidden.delete(run);
-      button.setAttribute("aria-pressed", String(!hide));
-      refresh();
-    });
-    group.append(button);
-  }
-  return group;
-}
-
 function buildControls() {
   const controls = document.getElementById("controls");
-  if (several) controls.append(runButtons());
+  if (several) controls.append(toggleButtons("Runs shown", runs));
   controls.classList.toggle("tall", runs.length > 6);
   if (runs.every((run) => run.train.columns.tokens)) {
     controls.append(segmented("Over", [["step", "steps"], ["tokens", "tokens"]], view.axis, (axis) => {
