@@ -21,6 +21,8 @@ Command add_train(CLI::App& app);
 Command add_eval(CLI::App& app);
 Command add_generate(CLI::App& app);
 Command add_inspect(CLI::App& app);
+Command add_plan(CLI::App& app);
+Command add_place(CLI::App& app);
 Command add_prepare(CLI::App& app);
 Command add_ablate(CLI::App& app);
 Command add_report(CLI::App& app);

@@ -1,15 +1,12 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 
 #include "base/json.h"
 #include "base/text.h"
-#include "checkpoint/checkpoint.h"
+#include "cli/any_config.h"
 #include "cli/commands.h"
-#include "config/load.h"
 #include "model/accounting.h"
-#include "train/run_state.h"
 
 namespace switchyard {
 namespace {
@@ -20,23 +17,12 @@ struct InspectOptions {
   bool json = false;
 };
 
-// The vocabulary that a tokenizer will have, where the config alone tells.
-int64_t assumed_vocabulary(const Config& config) { return config.data.tokenizer == "byte" ? 257 : 8192; }
-
-Config config_of(const InspectOptions& options) {
-  if (std::filesystem::is_directory(options.path)) {
-    const auto folder = resolve_checkpoint(options.path);
-    return load_config(folder / "config.yaml", options.overrides);
-  }
-  return load_config(options.path, options.overrides);
-}
-
 OrderedJson memory_json(const MemoryEstimate& memory) {
   return {{"weights", memory.weights},
           {"gradients", memory.gradients},
           {"optimizer", memory.optimizer},
           {"activations", memory.activations},
-          {"total", memory.total()}};
+          {"total", memory.total}};
 }
 
 OrderedJson weights_json(const WeightBytes& bytes) {
@@ -85,7 +71,7 @@ void print_table(const Config& config, bool vocabulary_assumed) {
               as_bytes_text(weights.int4).c_str());
   const MemoryEstimate memory = estimate_memory(config);
   std::printf("memory to train          %s: weights %s, gradients %s, optimizer %s, activations about %s\n",
-              as_bytes_text(memory.total()).c_str(), as_bytes_text(memory.weights).c_str(),
+              as_bytes_text(memory.total).c_str(), as_bytes_text(memory.weights).c_str(),
               as_bytes_text(memory.gradients).c_str(), as_bytes_text(memory.optimizer).c_str(),
               as_bytes_text(memory.activations).c_str());
   if (vocabulary_assumed) {
@@ -95,9 +81,8 @@ void print_table(const Config& config, bool vocabulary_assumed) {
 }
 
 int run_inspect(const InspectOptions& options) {
-  Config config = config_of(options);
-  const bool assumed = !config.model.vocab_size.has_value();
-  if (assumed) config.model.vocab_size = assumed_vocabulary(config);
+  Config config = config_of(options.path, options.overrides);
+  const bool assumed = assume_vocabulary(config);
   options.json ? print_json(config, assumed) : print_table(config, assumed);
   return kExitDone;
 }

@@ -30,6 +30,8 @@ constexpr Entry kCommands[] = {
     {"eval", "Validation loss and perplexity of a checkpoint, per domain", add_eval},
     {"generate", "Continue a text", add_generate},
     {"inspect", "Parameters, memory and FLOPs of a config or checkpoint, nothing allocated", add_inspect},
+    {"plan", "Memory, bytes and time of a config on many ranks, for every layout", add_plan},
+    {"place", "Put experts that a trace shows chosen together on one rank, in a checkpoint", add_place},
     {"prepare", "Train the tokenizer and write the token shards of a config", add_prepare},
     {"ablate", "Run a sweep of settings and seeds, and compare them", add_ablate},
     {"report", "One HTML file with the curves and routing pictures of runs", add_report},

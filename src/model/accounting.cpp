@@ -33,6 +33,10 @@ ParameterCount count_parameters(const Config& config) {
   return sum;
 }
 
+int64_t count_expert_parameters(const Config& config) {
+  return config.moe ? num_moe_layers(config) * expert_parameters(config) : 0;
+}
+
 double training_flops_per_token(const Config& config) {
   double forward = 0;
   for (const ComponentCost& cost : component_costs(config)) forward += cost.forward_flops;

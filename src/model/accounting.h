@@ -23,13 +23,24 @@ struct ComponentCost {
   double forward_flops = 0;  // per token, at the configured seq_length; a multiply-add counts two
 };
 
+// The part of a training step that one process has. The default is all of it.
+struct StepShare {
+  int64_t expert_parallel_size = 1;  // processes over which the experts are spread
+  double expert_rows = 1;            // rows that its experts compute / those that it sends to experts
+  int64_t micro_batches = 0;         // one after the other before the update; 0: all of global_batch_size
+  // What is received before gradients are summed (parallel/group.h) is held as long as the backward pass lasts.
+  bool holds_shared_sums = false;
+  bool holds_expert_sums = false;
+};
+
 // Bytes at the configured precision and micro-batch, for one process.
 struct MemoryEstimate {
   double weights = 0;      // float32 parameters
   double gradients = 0;    // float32
   double optimizer = 0;    // two float32 moments
   double activations = 0;  // kept for the backward of one micro-batch, with the weights cast for bf16
-  double total() const { return weights + gradients + optimizer + activations; }
+  // All of it where a step needs most: activations go as gradients come, and operations need room of their own.
+  double total = 0;
 };
 
 // Bytes of all parameters when each takes 4, 2, 1 or 1/2; the scales of a quantised format come on top.
@@ -48,7 +59,12 @@ ParameterCount count_parameters(const Config& config);
 double training_flops_per_token(const Config& config);
 // What the mixture of depths saves of that, its own routers deducted; 0 without one.
 double depth_flops_saved_per_token(const Config& config);
-MemoryEstimate estimate_memory(const Config& config);
+// Tensors that are kept for the backward pass, counted operation by operation as the fused ones on the CPU keep them
+// (ops/), and the most that is held at once in a walk back through the layers. With training.device cuda the whole
+// logits are counted and no attention probabilities.
+MemoryEstimate estimate_memory(const Config& config, const StepShare& share = {});
+// Parameters of the routed experts of all layers.
+int64_t count_expert_parameters(const Config& config);
 WeightBytes weight_bytes(const Config& config);
 
 }  // namespace switchyard

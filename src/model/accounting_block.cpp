@@ -174,6 +174,8 @@ int64_t predictions_per_token(const Config& config) {
   return config.moe && config.moe->router.error == ExpertError::kCompetitive ? config.moe->num_experts : 1;
 }
 
+int64_t expert_parameters(const Config& config) { return experts_cost(config, "").parameters.total; }
+
 double passing_share(const Config& config, int64_t layer) {
   return is_depth_layer(config, layer) ? config.mixture_of_depths->capacity_factor : 1.0;
 }
@@ -199,6 +201,17 @@ int64_t router_rows(const Config& config) {
       break;
   }
   return moe.num_experts;
+}
+
+double rows_to_experts(const Config& config, int64_t layer) {
+  const MoeConfig& moe = *config.moe;
+  if (moe.router.type == RouterType::kSoftMoe) {
+    return as_double(config.training.micro_batch_size * router_rows(config));
+  }
+  double rows = passing_share(config, layer) * as_double(config.training.micro_batch_size) *
+                as_double(config.training.seq_length) * as_double(active_experts(moe));
+  rows *= as_double(moe.num_experts) / as_double(moe.num_experts + moe.router.null_experts);
+  return moe.capacity_factor ? rows * std::min(1.0, *moe.capacity_factor) : rows;
 }
 
 std::vector<ComponentCost> block_costs(const Config& config, int64_t layer) {

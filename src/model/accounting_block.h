@@ -14,6 +14,13 @@ int64_t norm_parameters(const ModelConfig& model, int64_t width);
 // the experts and what stands beside them, then the router of a mixture of depths.
 std::vector<ComponentCost> block_costs(const Config& config, int64_t layer);
 
+// Parameters of all routed experts of one layer.
+int64_t expert_parameters(const Config& config);
+
+// Rows that the tokens of one micro-batch make in the experts of layer `layer`, every choice being as likely as another
+// (of the null experts, too).
+double rows_to_experts(const Config& config, int64_t layer);
+
 // Rows of a router's matrix that scores experts; 0 where nothing is learned. A soft_moe router has one per slot.
 int64_t router_rows(const Config& config);
 

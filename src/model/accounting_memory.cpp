@@ -1,85 +1,225 @@
+// What a training step holds, stage by stage: a stage is what the backward pass goes through at one time (half a block,
+// the output projection, the embedding).
 #include <algorithm>
 
 #include "model/accounting.h"
 #include "model/accounting_block.h"
+#include "ops/permutation.h"
 
 namespace switchyard {
 namespace {
 
+// Up to this many positions the CPU keeps attention's probabilities (ops/attention.h).
+constexpr int64_t kLongestExplicit = 512;
+// Elements of the logits that exist at once on the CPU, and the fewest rows of them (ops/linear_cross_entropy.h).
+constexpr double kLogitsChunk = 4 << 20;
+constexpr double kFewestRows = 64;
+
 double as_double(int64_t value) { return static_cast<double>(value); }
 
-// Elements per token: norm input and output, queries, keys and values per query head, mixed heads twice (as matrices
-// and joined), probabilities.
-double attention_activations(const Config& config) {
-  const ModelConfig& model = config.model;
-  const double heads = as_double(model.num_attention_heads);
-  double elements = 2 * as_double(model.hidden_size);
-  if (model.latent_attention) {
-    const LatentAttentionConfig& latent = *model.latent_attention;
-    const int64_t query = latent.qk_nope_head_dim + latent.qk_rope_head_dim;
-    elements +=
-        2 * as_double(latent.q_lora_rank.value_or(0) + latent.kv_lora_rank);  // a latent norm's input and output
-    elements += heads * as_double(2 * query + 3 * *latent.v_head_dim);
-  } else {
-    elements += 5 * heads * as_double(*model.head_dim);
-  }
-  if (config.training.seq_length <= 512) elements += heads * as_double(config.training.seq_length);
-  return elements;
-}
+// Bytes.
+struct Stage {
+  double kept = 0;       // from the forward to the backward pass
+  double room = 0;       // more, while the stage's backward (or forward) runs
+  double gradients = 0;  // of its parameters
+  double sums = 0;       // what is received to be added up of them
+};
 
-// The rows of a token's experts, in and out, and two values per hidden unit: gate and up, or before and after the
-// activation.
-double experts_activations(const Config& config) {
-  const ModelConfig& model = config.model;
-  const MoeConfig& moe = *config.moe;
-  const double width = as_double(*moe.intermediate_size);
-  double elements = as_double(active_experts(moe)) * (2 * as_double(model.hidden_size) + 2 * width);
-  elements += 2 * width * as_double(moe.num_shared_experts);
-  if (moe.dense_residual) elements += 2 * as_double(*model.intermediate_size);
-  return elements;
-}
+class Steps {
+ public:
+  Steps(const Config& config, const StepShare& share)
+      : config_(config),
+        model_(config.model),
+        share_(share),
+        cuda_(config.training.device == DeviceKind::kCuda),
+        bf16_(config.training.precision == Precision::kBf16),
+        element_(as_double(element_bytes(config.training.precision))),
+        weight_(as_double(weight_bytes(config.training.precision))),
+        tokens_(as_double(config.training.micro_batch_size * config.training.seq_length)) {}
 
-// Elements kept for the backward of one block, per token, in the compute type (see the forward passes in model/).
-double block_activations(const Config& config, int64_t layer) {
-  const ModelConfig& model = config.model;
-  const double hidden = as_double(model.hidden_size);
-  double elements = attention_activations(config) + 2 * hidden;  // with the second norm's input and output
-  if (model.post_norm) elements += 2 * hidden;
-  if (is_moe_layer(config, layer)) {
-    elements += experts_activations(config);
-    const double routing = hidden + 3 * as_double(router_rows(config));  // in float32
-    elements += routing * (config.training.precision == Precision::kBf16 ? 2.0 : 1.0);
-  } else {
-    elements += 2 * as_double(*model.intermediate_size);
+  // In the order of the forward pass.
+  std::vector<Stage> stages() const {
+    std::vector<Stage> all = {embedding()};
+    for (int64_t layer = 0; layer < model_.num_layers; ++layer) {
+      const double tokens = passing_share(config_, layer) * tokens_;
+      const std::vector<ComponentCost> parts = block_costs(config_, layer);
+      all.push_back(attention(tokens, as_double(parts[0].parameters.total)));
+      // Tokens that pass a layer by leave its input only.
+      if (is_depth_layer(config_, layer)) all.back().kept += tokens_ * hidden() * element_;
+      double others = 0;
+      for (size_t i = 1; i < parts.size(); ++i) others += as_double(parts[i].parameters.total);
+      all.push_back(is_moe_layer(config_, layer) ? experts(layer, tokens, others) : feed_forward(tokens, others));
+    }
+    all.push_back(head());
+    return all;
   }
-  // Tokens that pass a layer by leave its input only.
-  return is_depth_layer(config, layer) ? hidden + passing_share(config, layer) * elements : elements;
-}
+
+ private:
+  double hidden() const { return as_double(model_.hidden_size); }
+  // Bytes that an element in float32 (float64) takes.
+  double wide() const { return std::max(element_, 4.0); }
+  // Matrices cast for bf16 are kept with the activations, their gradients come in both types.
+  double cast(double parameters) const { return bf16_ ? element_ * parameters : 0; }
+
+  Stage of_parameters(double parameters, bool summed) const {
+    Stage stage;
+    stage.kept = cast(parameters);
+    stage.gradients = weight_ * parameters;
+    stage.sums = summed ? stage.gradients : 0;
+    return stage;
+  }
+
+  Stage embedding() const {
+    double parameters = as_double(*model_.vocab_size) * hidden();
+    if (model_.position_embedding == PositionEmbedding::kLearned) {
+      parameters += as_double(config_.training.seq_length) * hidden();
+    }
+    Stage stage = of_parameters(parameters, share_.holds_shared_sums);
+    stage.kept = 0;
+    stage.room = 2 * tokens_ * hidden() * element_;
+    return stage;
+  }
+
+  // Norm input and output, queries, keys and values per query head, mixed heads, probabilities.
+  Stage attention(double tokens, double parameters) const {
+    const double heads = as_double(model_.num_attention_heads);
+    const bool explicit_scores = !cuda_ && config_.training.seq_length <= kLongestExplicit;
+    const double mixed = explicit_scores ? 1 : 2;  // joined; ATen's attention keeps them head by head as well
+    double elements = (model_.post_norm ? 3 : 2) * hidden();
+    double qkv = 0;
+    double values = 0;
+    if (model_.latent_attention) {
+      const LatentAttentionConfig& latent = *model_.latent_attention;
+      values = heads * as_double(*latent.v_head_dim);
+      qkv = 2 * heads * as_double(latent.qk_nope_head_dim + latent.qk_rope_head_dim) + values;
+      // A latent norm's input and output.
+      elements += 2 * as_double(latent.q_lora_rank.value_or(0) + latent.kv_lora_rank);
+    } else {
+      values = heads * as_double(*model_.head_dim);
+      qkv = 3 * values;
+      if (model_.qk_norm != QkNorm::kNone) {
+        elements += values + as_double(*model_.num_key_value_heads * *model_.head_dim);
+      }
+    }
+    const double scores = explicit_scores ? heads * as_double(config_.training.seq_length) : 0;
+    elements += qkv + mixed * values + scores;
+    Stage stage = of_parameters(parameters, share_.holds_shared_sums);
+    stage.kept += tokens * elements * element_;
+    // Gradients of the stream, of the mixed heads, of scores, of queries, keys and values, and of these joined.
+    stage.room = tokens * (2 * hidden() + values + scores + qkv) * element_;
+    return stage;
+  }
+
+  // Values that a feed-forward of width 1 keeps: gate and up, or what is before the activation.
+  double per_width() const { return is_gated(model_.activation) ? 2 : 1; }
+
+  // What comes in and what the norm makes of it (kept where something reads it again), and a norm behind.
+  double around(bool normed_kept) const { return (1 + (normed_kept ? 1 : 0) + (model_.post_norm ? 1 : 0)) * hidden(); }
+
+  Stage feed_forward(double tokens, double parameters) const {
+    const double width = as_double(*model_.intermediate_size);
+    Stage stage = of_parameters(parameters, share_.holds_shared_sums);
+    stage.kept += tokens * (around(true) + per_width() * width) * element_;
+    stage.room = tokens * (2 * hidden() + (2 + per_width()) * width) * element_ + cast(parameters);
+    return stage;
+  }
+
+  // What rounding up adds to the rows of this process's experts (ops/permutation.h).
+  double rounding(double rows) const {
+    const int64_t here = config_.moe->num_experts / share_.expert_parallel_size;
+    if (cuda_ || config_.moe->router.type == RouterType::kSoftMoe) return 0;
+    return as_double(here * (row_alignment(static_cast<int64_t>(rows), here) - 1)) / 2;
+  }
+
+  Stage experts(int64_t layer, double tokens, double parameters) const {
+    const MoeConfig& moe = *config_.moe;
+    const bool spread = share_.expert_parallel_size > 1;
+    const double routed = as_double(expert_parameters(config_));
+    const double here = routed / as_double(share_.expert_parallel_size);
+    const double width = as_double(*moe.intermediate_size);
+    const double sent = rows_to_experts(config_, layer);
+    const double computed = share_.expert_rows * sent + rounding(share_.expert_rows * sent);
+    Stage stage = of_parameters(parameters - routed, share_.holds_shared_sums);
+    const Stage own = of_parameters(here, share_.holds_expert_sums);
+    stage.kept += own.kept;
+    stage.gradients += own.gradients;
+    stage.sums += own.sums;
+
+    const double scores = as_double(router_rows(config_));
+    const bool beside = moe.num_shared_experts > 0 || moe.dense_residual;
+    double elements = around(beside || (scores > 0 && !bf16_));
+    elements += per_width() * width * as_double(moe.num_shared_experts);
+    if (moe.dense_residual) elements += per_width() * as_double(*model_.intermediate_size);
+    stage.kept += tokens * elements * element_;
+    // The router's input in float32, logits and probabilities; ids, weights and places of the choices.
+    stage.kept += tokens * (bf16_ && scores > 0 ? hidden() : 0) * wide();
+    stage.kept += tokens * 2 * std::max(scores, as_double(moe.num_experts)) * wide();
+    stage.kept += sent * (3 * 8.0 + wide());
+    // A row in, its hidden values, and a row out; where experts are spread, once more behind the way back.
+    stage.kept += computed * (2 * hidden() + per_width() * width) * element_;
+    if (spread) stage.kept += sent * hidden() * element_ + computed * (3 * 8.0 + wide());
+    stage.room = (tokens * 2 * hidden() + computed * (hidden() + (2 + per_width()) * width)) * element_ + cast(here);
+    return stage;
+  }
+
+  Stage head() const {
+    const double matrix = as_double(*model_.vocab_size) * hidden();
+    const double vocabulary = as_double(*model_.vocab_size);
+    const double stream = tokens_ * hidden() * element_;
+    Stage stage;
+    stage.gradients = weight_ * matrix;
+    stage.sums = !model_.tie_word_embeddings && share_.holds_shared_sums ? stage.gradients : 0;
+    const double predictions = as_double(predictions_per_token(config_));
+    if (cuda_ || predictions > 1) {
+      // Logits, their logarithmic softmax, and the gradient of both.
+      stage.kept = 2 * stream + cast(matrix) + predictions * tokens_ * vocabulary * wide();
+      stage.room = 2 * predictions * tokens_ * vocabulary * wide();
+      return stage;
+    }
+    // The gradients of the hidden states and of the matrix are computed in the forward pass.
+    stage.kept = 3 * stream + weight_ * matrix;
+    const double chunk = std::min(tokens_ * vocabulary, std::max(kFewestRows * vocabulary, kLogitsChunk));
+    const double forward = (chunk + matrix) * element_ + cast(matrix);
+    stage.room = std::max(forward - stage.gradients, stream);
+    return stage;
+  }
+
+  const Config& config_;
+  const ModelConfig& model_;
+  const StepShare& share_;
+  bool cuda_;
+  bool bf16_;
+  double element_;  // bytes of a value of the compute
+  double weight_;   // bytes of a parameter
+  double tokens_;   // of a micro-batch
+};
 
 }  // namespace
 
-MemoryEstimate estimate_memory(const Config& config) {
-  const double parameters = as_double(count_parameters(config).total);
-  const bool bf16 = config.training.precision == Precision::kBf16;
-  const double tokens = as_double(config.training.micro_batch_size * config.training.seq_length);
-  const double vocabulary = as_double(*config.model.vocab_size);
-  double elements = 3 * as_double(config.model.hidden_size);  // last norm's input and output, and the loss's gradient
-  for (int64_t layer = 0; layer < config.model.num_layers; ++layer) elements += block_activations(config, layer);
-  const double element = as_double(element_bytes(config.training.precision));
+MemoryEstimate estimate_memory(const Config& config, const StepShare& share) {
   const double weight = as_double(weight_bytes(config.training.precision));
+  const double routed = as_double(count_expert_parameters(config));
+  const double parameters =
+      as_double(count_parameters(config).total) - routed + routed / as_double(share.expert_parallel_size);
   MemoryEstimate memory;
   memory.weights = weight * parameters;
   memory.gradients = weight * parameters;
   memory.optimizer = 2 * weight * parameters;
-  memory.activations = elements * tokens * element;
-  if (const int64_t predictions = predictions_per_token(config); predictions > 1) {
-    memory.activations += as_double(predictions) * tokens * vocabulary * std::max(element, 4.0);  // log softmax of each
-  } else {
-    memory.activations +=
-        std::min(tokens * vocabulary, std::max(64 * vocabulary, 4.0 * (1 << 20))) * element;  // logits of a chunk
+  const std::vector<Stage> stages = Steps(config, share).stages();
+  double kept = 0;
+  for (const Stage& stage : stages) kept += stage.kept;
+  memory.activations = kept;
+  // Back through the stages. Gradients of earlier micro-batches are there from the start.
+  const int64_t all = *config.training.global_batch_size / config.training.micro_batch_size;
+  const bool accumulates = (share.micro_batches > 0 ? share.micro_batches : all) > 1;
+  double gradients = accumulates ? memory.gradients : 0;
+  double most = 0;
+  for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
+    most = std::max(most, kept + stage->room + stage->gradients + gradients);
+    kept -= stage->kept;
+    gradients += (accumulates ? 0 : stage->gradients) + stage->sums;
   }
-  memory.activations += vocabulary * as_double(config.model.hidden_size) * (element + weight);
-  if (bf16) memory.activations += 2 * parameters;
+  memory.total = memory.weights + memory.optimizer + std::max(most, gradients);
   return memory;
 }
 

@@ -54,6 +54,11 @@ MicroBatchSource random_tokens(const Config& config, torch::Device device) {
 
 }  // namespace
 
+double measure_gemm_rate(const Config& config) {
+  set_threads(config);
+  return gemm_rate(compute_type(config), choose_device(config));
+}
+
 int64_t peak_memory_bytes() {
   struct rusage usage {};
   ::getrusage(RUSAGE_SELF, &usage);

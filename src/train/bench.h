@@ -21,6 +21,9 @@ struct BenchOptions {
 // that of one rank.
 OrderedJson run_bench(const Config& config, const BenchOptions& options);
 
+// FLOP/s of square matrix products of size 1024 at the precision and with the threads of `config`: the best of three.
+double measure_gemm_rate(const Config& config);
+
 // The largest resident set of this process so far, in bytes.
 int64_t peak_memory_bytes();
 

@@ -192,7 +192,9 @@ TEST(Accounting, BytesOfTheStateByHand) {
   EXPECT_DOUBLE_EQ(memory.gradients, 4 * parameters);
   EXPECT_DOUBLE_EQ(memory.optimizer, 8 * parameters);
   EXPECT_GT(memory.activations, 0);
-  EXPECT_DOUBLE_EQ(memory.total(), 16 * parameters + memory.activations);
+  // Gradients and activations are not at their most at the same time, but operations need some room.
+  EXPECT_GT(memory.total, 12 * parameters + memory.activations);
+  EXPECT_LT(memory.total, 16 * parameters + 1.2 * memory.activations);
 }
 
 TEST(Accounting, ActivationsGrowWithTheMicroBatch) {

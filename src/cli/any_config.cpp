@@ -1,0 +1,21 @@
+#include "cli/any_config.h"
+
+#include <filesystem>
+
+#include "checkpoint/checkpoint.h"
+#include "config/load.h"
+
+namespace switchyard {
+
+Config config_of(const std::string& path, const std::vector<std::string>& overrides) {
+  if (!std::filesystem::is_directory(path)) return load_config(path, overrides);
+  return load_config(resolve_checkpoint(path) / "config.yaml", overrides);
+}
+
+bool assume_vocabulary(Config& config) {
+  if (config.model.vocab_size) return false;
+  config.model.vocab_size = config.data.tokenizer == "byte" ? 257 : 8192;
+  return true;
+}
+
+}  // namespace switchyard
