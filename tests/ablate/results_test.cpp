@@ -149,7 +149,8 @@ TEST(ResultFiles, JsonAndMarkdown) {
   EXPECT_EQ(json["pareto_front"]["max_violation"], OrderedJson::array({"a|b"}));
   EXPECT_EQ(json["runs"][2]["status"], "failed");
   const std::string markdown = results_markdown(sweep.plan, results);
-  EXPECT_THAT(markdown, HasSubstr("| a\\|b | 2 | 2.5500 ± 0.0707 | 0.300 ± 0.071 | 1.5500 ± 0.0707 | 3.5500 ± 0.0707 |"));
+  EXPECT_THAT(markdown,
+              HasSubstr("| a\\|b | 2 | 2.5500 ± 0.0707 | 0.300 ± 0.071 | 1.5500 ± 0.0707 | 3.5500 ± 0.0707 |"));
   EXPECT_THAT(markdown, HasSubstr("| c | 0 | – | – | – | – |"));
   EXPECT_THAT(markdown, HasSubstr("`c-seed-1` failed: the loss is"));
 }
