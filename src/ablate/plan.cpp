@@ -222,7 +222,7 @@ class Planner {
       Config sized = run.config;
       sized.model.vocab_size = sized.model.vocab_size.value_or(sized.data.tokenizer == "byte" ? 257 : 8192);
       run.flops = training_flops_per_token(sized) * static_cast<double>(run.tokens);
-      run.memory = estimate_memory(sized).total() + kProcessBytes;
+      run.memory = estimate_memory(sized).total + kProcessBytes;
       plan_.runs.push_back(std::move(run));
     }
   }
