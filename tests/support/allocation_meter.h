@@ -2,48 +2,72 @@
 #pragma once
 
 #include <c10/core/Allocator.h>
-#include <c10/util/ThreadLocalDebugInfo.h>
+#include <c10/core/CPUAllocator.h>
+#include <c10/core/impl/alloc_cpu.h>
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
+#include <mutex>
 #include <unordered_map>
 
 namespace switchyard::test {
 
-// Counts what this thread (and the backward passes that it starts) allocates while the meter lives. Exact, unlike the
-// resident set: no freed pages that the system has kept, no buffers of libraries.
-class AllocationMeter {
+// Takes the place of the allocator of CPU tensors, for good, and counts what any thread allocates and frees from then
+// on. Exact, unlike the resident set: no freed pages that the system has kept, no buffers of libraries.
+class AllocationMeter final : public c10::Allocator {
  public:
-  AllocationMeter() : counter_(std::make_shared<Counter>()), guard_(c10::DebugInfoKind::PROFILER_STATE, counter_) {}
+  static AllocationMeter& installed() {
+    static AllocationMeter& meter = install();
+    return meter;
+  }
 
-  int64_t live() const { return counter_->live; }
-  int64_t peak() const { return counter_->peak; }
-  void restart_peak() { counter_->peak = counter_->live; }
+  c10::DataPtr allocate(size_t bytes) override {
+    void* place = c10::alloc_cpu(bytes);
+    const std::lock_guard lock(mutex_);
+    sizes_[place] = static_cast<int64_t>(bytes);
+    live_ += static_cast<int64_t>(bytes);
+    peak_ = std::max(peak_, live_);
+    return {place, place, &release, c10::Device(c10::kCPU)};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
+  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+
+  int64_t live() {
+    const std::lock_guard lock(mutex_);
+    return live_;
+  }
+  int64_t peak() {
+    const std::lock_guard lock(mutex_);
+    return peak_;
+  }
+  void restart_peak() {
+    const std::lock_guard lock(mutex_);
+    peak_ = live_;
+  }
 
  private:
-  struct Counter : c10::MemoryReportingInfoBase {
-    void reportMemoryUsage(void* place, int64_t bytes, size_t, size_t, c10::Device) override {
-      // A block that another thread freed is known to be gone when its place is given out again.
-      const auto [entry, is_new] = sizes.emplace(place, 0);
-      live -= entry->second;
-      if (bytes > 0) {
-        entry->second = bytes;
-        live += bytes;
-      } else {
-        sizes.erase(entry);
+  static AllocationMeter& install() {
+    static auto* const meter = new AllocationMeter;  // tensors may outlive everything
+    c10::SetCPUAllocator(meter);
+    return *meter;
+  }
+  static void release(void* place) {
+    AllocationMeter& meter = installed();
+    {
+      const std::lock_guard lock(meter.mutex_);
+      const auto found = meter.sizes_.find(place);
+      if (found != meter.sizes_.end()) {
+        meter.live_ -= found->second;
+        meter.sizes_.erase(found);
       }
-      peak = std::max(peak, live);
     }
-    bool memoryProfilingEnabled() const override { return true; }
+    c10::free_cpu(place);
+  }
 
-    std::unordered_map<void*, int64_t> sizes;
-    int64_t live = 0;
-    int64_t peak = 0;
-  };
-
-  std::shared_ptr<Counter> counter_;
-  c10::DebugInfoGuard guard_;
+  std::mutex mutex_;
+  std::unordered_map<void*, int64_t> sizes_;
+  int64_t live_ = 0;
+  int64_t peak_ = 0;
 };
 
 }  // namespace switchyard::test
