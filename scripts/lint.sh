@@ -48,7 +48,7 @@ check_tidy() {
   [[ -n $clang_tidy ]] || { skip clang-tidy "no clang-tidy (third_party/debian-dev.txt)"; return; }
   [[ -f $database ]] || { skip clang-tidy "no $database (cmake --preset release)"; return; }
   # GCC's own warnings are the build's business; clang is not to stumble over an option that it does not know.
-  find src/base src/config src/data src/metrics -name '*.cpp' | sort |
+  find src/base src/config src/data src/metrics src/ablate -name '*.cpp' | sort |
     xargs -r -P "$(nproc)" -n 1 "$clang_tidy" -p build/release --quiet --extra-arg=-Wno-unknown-warning-option ||
     failed+=(clang-tidy)
 }

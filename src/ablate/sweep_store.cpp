@@ -32,7 +32,7 @@ constexpr std::chrono::milliseconds kLook{100};
 
 Json read_state_file(const fs::path& folder) {
   const fs::path file = folder / kStateFile;
-  const Json state = parse_json(read_file(file, 1 << 28), file.string());
+  Json state = parse_json(read_file(file, 1 << 28), file.string());
   if (!state.is_object() || state.value("version", 0) != kVersion) {
     throw Error(file.string() + " is not of a sweep of this version of the program");
   }

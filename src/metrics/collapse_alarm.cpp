@@ -92,7 +92,7 @@ std::string advice_against(const Collapse& collapse, const MoeConfig& moe) {
     case RouterType::kSoftMoe:
       break;
   }
-  const std::string advice = advice_for_learned_routing(moe);
+  std::string advice = advice_for_learned_routing(moe);
   if (collapse.kind == CollapseKind::kDead && moe.num_experts > 2 * moe.top_k) {
     return advice + "; or use fewer experts than moe.num_experts=" + std::to_string(moe.num_experts);
   }
