@@ -25,7 +25,7 @@
 namespace switchyard {
 namespace {
 
-// The bound.
+// How near the plan must be.
 constexpr double kTolerance = 0.05;
 constexpr int64_t kMicroBatches = 8;
 // Bytes of tensors that a process without a model may have.
