@@ -99,7 +99,8 @@ class Place(ProgramTest):
         self.assertIn("wrote placed", text)
         self.assertRegex(text, r"all +2\.00 +2\.00 +1\.00 +1\.00 +1\.00")
         self.assertAlmostEqual(self.evaluation("placed"), self.evaluation("run"), places=6)
-        ours, theirs = ((folder / "model.safetensors").read_bytes() for folder in (self.folder / "placed", self.newest("run")))
+        folders = (self.folder / "placed", self.newest("run"))
+        ours, theirs = ((folder / "model.safetensors").read_bytes() for folder in folders)
         self.assertEqual(len(ours), len(theirs))
         self.assertNotEqual(ours, theirs)
         # The moments moved along: the next steps are those of the run as it was.
