@@ -23,19 +23,23 @@ std::string rank_list(const std::vector<int>& ranks) {
   return text;
 }
 
+Tensor gather_rows(Group& group, const Tensor& row) {
+  const Tensor rows = torch::empty({group.size(), row.size(0)}, row.options());
+  group.all_gather(rows.flatten(), row).wait();
+  return rows;
+}
+
 std::vector<std::string> gather_texts(Group& group, const std::string& text) {
-  const auto size64 = static_cast<int64_t>(group.size());
-  const Tensor lengths = torch::empty({size64}, torch::kInt64);
-  group.all_gather(lengths, torch::tensor({static_cast<int64_t>(text.size())}, torch::kInt64)).wait();
+  const auto size = static_cast<int64_t>(text.size());
+  const Tensor lengths = gather_rows(group, torch::tensor({size}, torch::kInt64));
   const int64_t longest = std::max<int64_t>(1, lengths.max().item<int64_t>());
   Tensor own = torch::zeros({longest}, torch::kUInt8);
-  own.narrow(0, 0, static_cast<int64_t>(text.size())).copy_(bytes_of(text));
-  const Tensor gathered = torch::empty({size64, longest}, torch::kUInt8);
-  group.all_gather(gathered.flatten(), own).wait();
+  own.narrow(0, 0, size).copy_(bytes_of(text));
+  const Tensor gathered = gather_rows(group, own);
   std::vector<std::string> texts;
-  for (int64_t rank = 0; rank < size64; ++rank) {
+  for (int64_t rank = 0; rank < group.size(); ++rank) {
     const auto* begin = reinterpret_cast<const char*>(gathered.const_data_ptr<uint8_t>() + rank * longest);
-    texts.emplace_back(begin, static_cast<size_t>(lengths[rank].item<int64_t>()));
+    texts.emplace_back(begin, static_cast<size_t>(lengths[rank][0].item<int64_t>()));
   }
   return texts;
 }

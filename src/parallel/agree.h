@@ -9,6 +9,10 @@
 
 namespace switchyard {
 
+// Every rank's `row` [n], one below the other in rank order: [R, n]. Collectives: an all-gather of `group`, which must
+// be one for CPU tensors.
+torch::Tensor gather_rows(Group& group, const torch::Tensor& row);
+
 // Every rank's text, in rank order. Collectives: two all-gathers of `group`, which must be one for CPU tensors.
 std::vector<std::string> gather_texts(Group& group, const std::string& text);
 

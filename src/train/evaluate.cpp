@@ -7,6 +7,7 @@
 #include "base/logging.h"
 #include "config/router_keys.h"
 #include "losses/load_balancing.h"
+#include "parallel/agree.h"
 #include "train/setup.h"
 #include "train/signals.h"
 
@@ -23,8 +24,7 @@ struct Round {
 Round over_ranks(const Round& own, World& world) {
   if (world.size() == 1) return own;
   const torch::Tensor values = torch::tensor({own.sum, own.sequences, double(own.signal)}, torch::kFloat64);
-  const torch::Tensor all = torch::empty({world.size(), 3}, torch::kFloat64);
-  world.control().all_gather(all.flatten(), values).wait();
+  const torch::Tensor all = gather_rows(world.control(), values);
   Round total;
   for (int64_t rank = 0; rank < world.size(); ++rank) {
     const double* row = all.const_data_ptr<double>() + 3 * rank;

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/text.h"
+#include "metrics/page.h"
 #include "train/routing_probe.h"
 
 namespace switchyard {
@@ -16,7 +17,7 @@ constexpr int64_t kPositionParts = 16;
 constexpr size_t kPairs = 128;
 constexpr size_t kTokenTableEntries = 12000;  // of all experts and layers of a page, so that it stays small
 
-double rounded(double value) { return std::strtod(formatted("%.6g", value).c_str(), nullptr); }
+Json rounded(double value) { return page::rounded(value, 6); }
 
 OrderedJson score_json(double nats, double label_entropy, double expert_entropy, const PermutationBaseline& chance) {
   const auto share = [nats](double of) { return of > 0 ? std::min(1.0, nats / of) : 0.0; };

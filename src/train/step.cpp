@@ -5,6 +5,7 @@
 #include "losses/auxiliary.h"
 #include "losses/depth.h"
 #include "losses/load_balancing.h"
+#include "parallel/agree.h"
 #include "parallel/all_to_all_dispatcher.h"
 
 namespace switchyard {
@@ -212,11 +213,7 @@ StepLosses TrainingStep::over_ranks(const Sums& sums, int notice) {
   const Tensor own = torch::cat({sums.losses, own_norm.detach().to(torch::kFloat64).to(sums.losses.device()).view({1}),
                                  torch::full({1}, double(notice), sums.losses.options())})
                          .cpu();
-  Tensor all = own.unsqueeze(0);
-  if (!alone) {
-    all = torch::empty({world_->size(), own.numel()}, own.options());
-    world_->control().all_gather(all.flatten(), own).wait();
-  }
+  const Tensor all = gather_rows(world_->control(), own);
   const int64_t count = own.numel();
   const auto at = [&](int64_t rank, int64_t i) { return all.const_data_ptr<double>()[rank * count + i]; };
   const auto sum = [&](int64_t i) {

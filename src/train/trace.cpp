@@ -1,21 +1,9 @@
 #include "train/trace.h"
 
-#include <array>
-#include <cstdlib>
-
 #include "config/config.h"
+#include "metrics/page.h"
 
 namespace switchyard {
-namespace {
-
-// Six significant digits: what a float32 weight is worth, and half the text.
-double rounded(float value) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.6g", static_cast<double>(value));
-  return std::strtod(text.data(), nullptr);
-}
-
-}  // namespace
 
 OrderedJson trace_header(const LoadedModel& loaded, const std::string& checkpoint,
                          const std::vector<std::string>& domains) {
@@ -56,7 +44,8 @@ std::string TraceLines::lines(const RoutedBatch& batch) {
       for (int64_t choice = place * top_k; choice < (place + 1) * top_k; ++choice) {
         if (!routes.chosen.const_data_ptr<bool>()[choice]) continue;
         experts.push_back(routes.expert_ids.const_data_ptr<int64_t>()[choice]);
-        weights.push_back(rounded(routes.weights.const_data_ptr<float>()[choice]));
+        // What a float32 weight is worth, and half the text.
+        weights.push_back(page::rounded(double{routes.weights.const_data_ptr<float>()[choice]}, 6));
       }
       line["layer"] = routes.layer;
       line["experts"] = std::move(experts);

@@ -25,10 +25,9 @@ void log_into(const fs::path& folder, const World& world) {
 Config open_data(const Config& config, Dataset& dataset, World& world) {
   set_threads(config, world.launch());
   // One rank of each machine prepares what is missing; the others then find it.
-  if (world.size() > 1) {
-    run_where(world.control(), world.launch().local_rank == 0, [&] { open_dataset(config); });
-  }
-  dataset = open_dataset(config);
+  const bool prepares = world.launch().local_rank == 0;
+  run_where(world.control(), prepares, [&] { dataset = open_dataset(config); });
+  if (!prepares) dataset = open_dataset(config);
   return with_vocabulary(config, dataset.tokenizer->vocab_size());
 }
 

@@ -41,21 +41,7 @@ function buildHead() {
 }
 
 function buildControls() {
-  const controls = document.getElementById("controls");
-  controls.append(toggleButtons("Settings shown", measured));
-  controls.classList.toggle("tall", measured.length > 6);
-  if (new Set(measured.map((setting) => setting.tokens_per_step)).size > 1) {
-    controls.append(segmented("Over", [["step", "steps"], ["tokens", "tokens"]], view.axis, (axis) => {
-      view.axis = axis;
-      refresh();
-    }));
-  }
-  const slider = element("input", { type: "range", min: 0, max: 100, value: view.smoothing });
-  slider.addEventListener("input", () => {
-    view.smoothing = Number(slider.value);
-    redrawAll();
-  });
-  controls.append(element("label", { class: "field" }, "Smoothing", slider));
+  curveControls("Settings shown", measured, new Set(measured.map((setting) => setting.tokens_per_step)).size > 1);
 }
 
 // ---- numbers ----

@@ -38,3 +38,23 @@ function shortNames(names) {
   const short = parts.map((list) => list.slice(front, list.length - back).join("").replace(/^[-,/ ]+|[-,/ ]+$/g, ""));
   return short.every((name) => name !== "") ? short : names;
 }
+
+// The controls of a page of curves: a button for each of `items` (none: left out), steps or tokens where `byTokens` says that
+// these tell different things, smoothing.
+function curveControls(label, items, byTokens) {
+  const controls = document.getElementById("controls");
+  if (items.length > 0) controls.append(toggleButtons(label, items));
+  controls.classList.toggle("tall", items.length > 6);
+  if (byTokens) {
+    controls.append(segmented("Over", [["step", "steps"], ["tokens", "tokens"]], view.axis, (axis) => {
+      view.axis = axis;
+      refresh();
+    }));
+  }
+  const slider = element("input", { type: "range", min: 0, max: 100, value: view.smoothing });
+  slider.addEventListener("input", () => {
+    view.smoothing = Number(slider.value);
+    redrawAll();
+  });
+  controls.append(element("label", { class: "field" }, "Smoothing", slider));
+}

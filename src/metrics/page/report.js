@@ -93,21 +93,7 @@ function buildHead() {
 }
 
 function buildControls() {
-  const controls = document.getElementById("controls");
-  if (several) controls.append(toggleButtons("Runs shown", runs));
-  controls.classList.toggle("tall", runs.length > 6);
-  if (runs.every((run) => run.train.columns.tokens)) {
-    controls.append(segmented("Over", [["step", "steps"], ["tokens", "tokens"]], view.axis, (axis) => {
-      view.axis = axis;
-      refresh();
-    }));
-  }
-  const slider = element("input", { type: "range", min: 0, max: 100, value: view.smoothing });
-  slider.addEventListener("input", () => {
-    view.smoothing = Number(slider.value);
-    redrawAll();
-  });
-  controls.append(element("label", { class: "field" }, "Smoothing", slider));
+  curveControls("Runs shown", several ? runs : [], runs.every((run) => run.train.columns.tokens));
 }
 
 // ---- numbers ----
