@@ -17,6 +17,20 @@ struct BenchCommandOptions {
   bool json = false;
 };
 
+// A line for each part that takes time, the longest first.
+void print_parts(const OrderedJson& parts) {
+  std::vector<std::pair<double, std::string>> sorted;
+  double sum = 0;
+  for (const auto& [name, seconds] : parts.items()) {
+    sorted.emplace_back(seconds.get<double>(), name);
+    sum += seconds.get<double>();
+  }
+  std::sort(sorted.rbegin(), sorted.rend());
+  for (const auto& [seconds, name] : sorted) {
+    if (seconds > 0) std::printf("  %-14s %9.2f ms  %5.1f %%\n", name.c_str(), 1e3 * seconds, 100 * seconds / sum);
+  }
+}
+
 int run(const BenchCommandOptions& options) {
   const OrderedJson result = run_bench(load_config(options.config, options.overrides), options.bench);
   if (result["rank"].get<int>() > 0) return kExitDone;  // the first rank speaks for all
@@ -36,6 +50,7 @@ int run(const BenchCommandOptions& options) {
               100 * result["gemm_flops_share"].get<double>(),
               with_si_suffix(result["gemm_flops_per_second"].get<double>()).c_str(),
               as_bytes_text(result["peak_memory_bytes"].get<double>()).c_str());
+  print_parts(result["parts"]);
   return kExitDone;
 }
 
@@ -49,6 +64,7 @@ Command add_bench(CLI::App& app) {
   app.add_option("--warmup", options->bench.warmup_steps, "Steps before them")
       ->check(CLI::Range(0, 100000))
       ->capture_default_str();
+  app.add_option("--trace", options->bench.trace, "Write one more step as a Chrome trace (ui.perfetto.dev) to this file");
   app.add_flag("--json", options->json, "Print JSON");
   return [options] { return run(*options); };
 }

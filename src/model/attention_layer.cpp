@@ -1,7 +1,7 @@
 #include "model/attention_layer.h"
 
 #include "model/latent_attention.h"
-#include "model/linear.h"
+#include "ops/matrix_product.h"
 #include "ops/rms_norm.h"
 
 namespace switchyard {

@@ -1,6 +1,6 @@
 #include "model/latent_attention.h"
 
-#include "model/linear.h"
+#include "ops/matrix_product.h"
 
 namespace switchyard {
 

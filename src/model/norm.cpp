@@ -2,6 +2,7 @@
 
 #include "ops/fused.h"
 #include "ops/rms_norm.h"
+#include "ops/step_parts.h"
 
 namespace switchyard {
 
@@ -19,6 +20,7 @@ Norm::Norm(torch::nn::Module& owner, const std::string& name, int64_t width, con
 
 Tensor Norm::operator()(const Tensor& x) const {
   if (!weight_.defined()) return x;
+  const StepPartScope part(StepPart::kNorm);
   if (!bias_.defined()) return rms_norm(x, weight_, eps_);
   const auto type = accumulate_type(x);
   return torch::layer_norm(x.to(type), {weight_.size(0)}, weight_.to(type), bias_.to(type), eps_).to(x.scalar_type());

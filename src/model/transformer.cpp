@@ -4,8 +4,10 @@
 
 #include "base/random.h"
 #include "ops/linear_cross_entropy.h"
+#include "ops/matrix_product.h"
 #include "ops/mixture_cross_entropy.h"
 #include "ops/soft_cap.h"
+#include "ops/step_parts.h"
 
 namespace switchyard {
 
@@ -50,7 +52,10 @@ BlockImpl::BlockImpl(const Config& config, int64_t layer, std::optional<ExpertRa
 }
 
 Tensor BlockImpl::feed_forward(const Tensor& x, const Context& context, std::vector<RouterOutput>& routers) {
-  if (mlp_) return mlp_->forward(x);
+  if (mlp_) {
+    const StepPartScope part(StepPart::kExperts);
+    return mlp_->forward(x);
+  }
   const RouterInput input{.x = x,
                           .token_ids = context.token_ids,
                           .positions = context.positions,
@@ -62,10 +67,14 @@ Tensor BlockImpl::feed_forward(const Tensor& x, const Context& context, std::vec
   return y;
 }
 
+Tensor BlockImpl::attend(const Tensor& x, const Context& context) {
+  const StepPartScope part(StepPart::kAttention);
+  return attention_->forward(x, context.rotary, context.cache);
+}
+
 BlockImpl::Parts BlockImpl::parts(const Tensor& x, const Context& context, std::vector<RouterOutput>& routers) {
   const auto dropout = [&](const Tensor& y) { return dropout_ > 0 ? torch::dropout(y, dropout_, is_training()) : y; };
-  const Tensor attended =
-      dropout(attention_post_norm_(attention_->forward(attention_norm_(x), context.rotary, context.cache)));
+  const Tensor attended = dropout(attention_post_norm_(attend(attention_norm_(x), context)));
   const Tensor middle = x + attended;
   const Tensor normed = feed_forward_norm_(middle).flatten(0, 1);
   const Tensor fed = feed_forward_post_norm_(feed_forward(normed, context, routers));
@@ -152,6 +161,7 @@ void TransformerImpl::cast_matrices() {
 
 // The first block's input: tokens [B, S] behind `past` others -> [B, S, D].
 Tensor TransformerImpl::embedded(const Tensor& tokens, int64_t past) const {
+  const StepPartScope part(StepPart::kEmbedding);
   const ModelConfig& model = config_.model;
   Tensor x = torch::embedding(embed_tokens_, tokens).to(compute_type_);
   if (model.embedding_scale != 1) x = x * model.embedding_scale;
@@ -216,7 +226,7 @@ Tensor TransformerImpl::scaled(const Tensor& hidden) const {
 }
 
 Tensor TransformerImpl::logits(const Tensor& hidden) const {
-  const Tensor logits = torch::mm(scaled(hidden), output_weight().to(hidden.scalar_type()).t());
+  const Tensor logits = linear_map(scaled(hidden), output_weight());
   return config_.model.logit_softcap ? soft_cap(logits, *config_.model.logit_softcap) : logits;
 }
 
@@ -230,6 +240,7 @@ Tensor TransformerImpl::next_token_logits(const ModelOutput& output) const {
 }
 
 Tensor TransformerImpl::language_model_loss(const ModelOutput& output, const Tensor& targets) const {
+  const StepPartScope part(StepPart::kLoss);
   const std::optional<double> softcap = config_.model.logit_softcap;
   if (!output.alternatives.defined()) {
     return linear_cross_entropy(scaled(output.hidden), output_weight(), targets, softcap);

@@ -61,6 +61,7 @@ class BlockImpl : public torch::nn::Module {
     torch::Tensor middle;    // [B, S, D] x + attended
     torch::Tensor fed;       // [B, S, D]
   };
+  torch::Tensor attend(const torch::Tensor& x, const Context& context);
   Parts parts(const torch::Tensor& x, const Context& context, std::vector<RouterOutput>& routers);
   torch::Tensor feed_forward(const torch::Tensor& x, const Context& context, std::vector<RouterOutput>& routers);
   torch::Tensor through_depth(const torch::Tensor& x, const Context& context, std::vector<RouterOutput>& routers);

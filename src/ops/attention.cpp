@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "ops/fused.h"
+#include "ops/matrix_product.h"
 #include "ops/soft_cap.h"
 
 namespace switchyard {
@@ -89,7 +90,7 @@ double attention_scale(const Tensor& query) { return 1.0 / std::sqrt(static_cast
 struct ExplicitAttention : torch::autograd::Function<ExplicitAttention> {
   static Tensor forward(AutogradContext* context, const Tensor& query, const Tensor& key, const Tensor& value) {
     const double scale = attention_scale(query);
-    const Tensor probabilities = torch::bmm(query, key.transpose(1, 2));
+    const Tensor probabilities = matrix_product(query, key.transpose(1, 2));
     const int64_t sequence = query.size(1);
     with_element_type(query, [&]<class T>(T) {
       parallel_rows(query.size(0), sequence * sequence, [&](int64_t begin, int64_t end) {
@@ -100,7 +101,7 @@ struct ExplicitAttention : torch::autograd::Function<ExplicitAttention> {
       });
     });
     context->save_for_backward({query, key, value, probabilities});
-    return torch::bmm(probabilities, value);
+    return matrix_product(probabilities, value);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -111,7 +112,7 @@ struct ExplicitAttention : torch::autograd::Function<ExplicitAttention> {
     const Tensor& probabilities = saved[3];
     const Tensor dy = gradients[0].contiguous();
     const int64_t sequence = query.size(1);
-    const Tensor d_scores = torch::bmm(dy, value.transpose(1, 2));
+    const Tensor d_scores = matrix_product(dy, value.transpose(1, 2));
     with_element_type(query, [&]<class T>(T) {
       parallel_rows(query.size(0), sequence * sequence, [&](int64_t begin, int64_t end) {
         for (int64_t head = begin; head < end; ++head) {
@@ -121,8 +122,8 @@ struct ExplicitAttention : torch::autograd::Function<ExplicitAttention> {
         }
       });
     });
-    return {torch::bmm(d_scores, key), torch::bmm(d_scores.transpose(1, 2), query),
-            torch::bmm(probabilities.transpose(1, 2), dy)};
+    return {matrix_product(d_scores, key), matrix_product(d_scores.transpose(1, 2), query),
+            matrix_product(probabilities.transpose(1, 2), dy)};
   }
 };
 

@@ -1,6 +1,7 @@
 #include "ops/grouped_mlp.h"
 
 #include "ops/fused.h"
+#include "ops/matrix_product.h"
 
 namespace switchyard {
 
@@ -39,7 +40,7 @@ Tensor grouped_product(const Tensor& rows, const Tensor& offsets, const Tensor& 
     if (bias.defined()) {
       at::addmm_out(target, bias.select(0, expert), inputs, weight);
     } else {
-      at::mm_out(target, inputs, weight);
+      matrix_product_out(target, inputs, weight);
     }
   });
   return zero_from(out, used_rows(offsets));
@@ -53,7 +54,7 @@ Tensor grouped_weight_gradient(const Tensor& left, const Tensor& right, const Te
     if (count == 0) {
       target.zero_();
     } else {
-      at::mm_out(target, left.narrow(0, begin, count).t(), right.narrow(0, begin, count));
+      matrix_product_out(target, left.narrow(0, begin, count).t(), right.narrow(0, begin, count));
     }
   });
   return out;

@@ -1,6 +1,7 @@
 #include "ops/linear_cross_entropy.h"
 
 #include "ops/fused.h"
+#include "ops/matrix_product.h"
 #include "ops/soft_cap.h"
 
 namespace switchyard {
@@ -49,14 +50,15 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
       const int64_t count = std::min(chunk, tokens - begin);
       const Tensor rows = hidden.narrow(0, begin, count);
       Tensor part = logits.narrow(0, 0, count);
-      at::mm_out(part, rows, cast_weight.t());
+      matrix_product_out(part, rows, cast_weight.t());
       const Tensor slope = softcap ? cap_logits(part, *softcap, gradient) : Tensor();
       loss += chunk_loss(part, targets.narrow(0, begin, count), gradient);
       if (!gradient) continue;
       if (slope.defined()) part.mul_(slope);
       Tensor d_rows = d_hidden.narrow(0, begin, count);
-      at::mm_out(d_rows, part, cast_weight);
-      d_weight.add_(at::mm_out(d_weight_chunk, part.t(), rows));
+      matrix_product_out(d_rows, part, cast_weight);
+      matrix_product_out(d_weight_chunk, part.t(), rows);
+      d_weight.add_(d_weight_chunk);
     }
     if (gradient) {
       context->save_for_backward({d_hidden.mul_(scale), d_weight.mul_(scale).to(weight.scalar_type())});

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 
+#include "ops/step_parts.h"
 #include "parallel/backends.h"
 #include "parallel/reason.h"
 
@@ -10,6 +11,8 @@ namespace switchyard {
 using torch::Tensor;
 
 void Pending::wait() {
+  if (!arrive_ && !after_) return;
+  const StepPartScope part(StepPart::kCommunication);
   if (arrive_) std::exchange(arrive_, {})();
   if (after_) std::exchange(after_, {})();
 }
@@ -24,6 +27,7 @@ Group::Group(std::string name, int rank, int size, std::shared_ptr<Engine> engin
 
 template <class Launch>
 Pending Group::start(const char* name, double bytes, const Launch& launch) {
+  const StepPartScope part(StepPart::kCommunication);
   bytes_sent_ += bytes;
   const std::string what = std::string(name) + " (" + name_ + ")";
   Pending pending;

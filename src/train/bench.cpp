@@ -1,11 +1,14 @@
 #include "train/bench.h"
 
 #include <sys/resource.h>
+#include <torch/csrc/autograd/profiler_kineto.h>
 
 #include <chrono>
 
 #include "model/accounting.h"
 #include "ops/kernels/kernels.h"
+#include "ops/matrix_product.h"
+#include "ops/step_parts.h"
 #include "train/join.h"
 #include "train/run_state.h"
 #include "train/setup.h"
@@ -13,6 +16,9 @@
 
 namespace switchyard {
 namespace {
+
+// Steps that are timed part by part.
+constexpr int64_t kMostPartSteps = 5;
 
 using Clock = std::chrono::steady_clock;
 
@@ -28,16 +34,48 @@ double gemm_rate(torch::ScalarType type, torch::Device device) {
   constexpr int kRepeats = 8;
   const torch::Tensor a = torch::randn({kSize, kSize}, device).to(type);
   const torch::Tensor b = torch::randn({kSize, kSize}, device).to(type);
-  torch::Tensor c = torch::mm(a, b);
+  torch::Tensor c = matrix_product(a, b);
   double best = 0;
   for (int trial = 0; trial < 3; ++trial) {
     synchronise(device);
     const auto begin = Clock::now();
-    for (int i = 0; i < kRepeats; ++i) at::mm_out(c, a, b);
+    for (int i = 0; i < kRepeats; ++i) matrix_product_out(c, a, b);
     synchronise(device);
     best = std::max(best, kRepeats * 2.0 * kSize * kSize * kSize / seconds_since(begin));
   }
   return best;
+}
+
+// Seconds of a step by part, the mean of `steps` steps.
+OrderedJson time_parts(torch::Device device, int64_t steps, const std::function<void()>& one_step) {
+  synchronise(device);
+  std::array<double, kNumStepParts> sums{};
+  for (int64_t i = 0; i < steps; ++i) {
+    StepPartRecorder recorder(device.is_cuda() ? [] { torch::cuda::synchronize(); } : [] {});
+    one_step();
+    const auto seconds = recorder.seconds();
+    for (size_t part = 0; part < kNumStepParts; ++part) sums[part] += seconds[part];
+  }
+  OrderedJson parts = OrderedJson::object();
+  for (size_t part = 0; part < kNumStepParts; ++part) {
+    parts[std::string(part_name(static_cast<StepPart>(part)))] = sums[part] / static_cast<double>(steps);
+  }
+  return parts;
+}
+
+// One step under LibTorch's profiler, as a file for chrome://tracing or ui.perfetto.dev.
+void write_trace(torch::Device device, const std::string& path, const std::function<void()>& one_step) {
+  using namespace torch::autograd::profiler;
+  using torch::profiler::impl::ActivityType;
+  std::set<ActivityType> activities = {ActivityType::CPU};
+  if (device.is_cuda()) activities.insert(ActivityType::CUDA);
+  const torch::profiler::impl::ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO,
+                                                     /*report_input_shapes=*/true);
+  prepareProfiler(config, activities);
+  enableProfiler(config, activities,
+                 {at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION, at::RecordScope::USER_SCOPE});
+  one_step();
+  disableProfiler()->save(path);
 }
 
 // Fresh tokens for every micro-batch.
@@ -78,14 +116,25 @@ OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
   const int64_t micro_batches = *config.training.global_batch_size / config.training.micro_batch_size;
   std::vector<double> times;
   StepLosses losses;
-  for (int64_t i = 0; i < options.warmup_steps + options.steps; ++i) {
+  int64_t done = 0;
+  const auto one_step = [&] {
+    losses = step.gradients(++done, micro_batches, source);
+    step.update(config.optimizer.lr);
+    synchronise(device);
+  };
+  while (done < options.warmup_steps + options.steps) {
     synchronise(device);
     world->control().barrier();
     const auto begin = Clock::now();
-    losses = step.gradients(i + 1, micro_batches, source);
-    step.update(config.optimizer.lr);
-    synchronise(device);
-    if (i >= options.warmup_steps) times.push_back(seconds_since(begin));
+    one_step();
+    if (done > options.warmup_steps) times.push_back(seconds_since(begin));
+  }
+  const double final_loss = losses.total;
+  const int64_t peak_memory = peak_memory_bytes();
+  const OrderedJson parts = time_parts(device, std::min<int64_t>(options.steps, kMostPartSteps), one_step);
+  if (!options.trace.empty()) {
+    // Every rank takes part in the step.
+    world->rank() == 0 ? write_trace(device, options.trace, one_step) : one_step();
   }
   std::sort(times.begin(), times.end());
   const double median = times[times.size() / 2];
@@ -100,7 +149,7 @@ OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
           {"flops_per_second", flops * tokens / median},
           {"gemm_flops_per_second", gemm},
           {"gemm_flops_share", flops * tokens / median / gemm / world->size()},
-          {"peak_memory_bytes", peak_memory_bytes()},
+          {"peak_memory_bytes", peak_memory},
           {"parameters", count.total},
           {"active_parameters", count.active},
           {"tokens_per_step", static_cast<int64_t>(tokens)},
@@ -110,7 +159,8 @@ OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
           {"ranks", world->size()},
           {"rank", world->rank()},
           {"instruction_set", kernels::instruction_set()},
-          {"loss", losses.total}};
+          {"loss", final_loss},
+          {"parts", parts}};
 }
 
 }  // namespace switchyard

@@ -9,6 +9,7 @@ namespace switchyard {
 struct BenchOptions {
   int64_t warmup_steps = 3;
   int64_t steps = 10;
+  std::string trace;  // file for a Chrome trace of one step, or empty
 };
 
 // Steps on random tokens (no data is read; vocab_size defaults to 8192), every part of a real step included. Returns
@@ -16,7 +17,8 @@ struct BenchOptions {
 //   flops_per_token, flops_per_second, gemm_flops_per_second (the best of three square products of size 1024 at the
 //   run's precision, measured right before), gemm_flops_share (the ratio of the two), peak_memory_bytes (the process's
 //   largest resident set), parameters, active_parameters, tokens_per_step, precision, threads (a rank), ranks, rank,
-//   instruction_set, loss.
+//   instruction_set, loss, parts (seconds of a step by part, see ops/step_parts.h: the mean of further steps that are
+//   timed part by part).
 // Started by a launcher, the ranks share the steps; speeds are then those of all together, the rest
 // that of one rank.
 OrderedJson run_bench(const Config& config, const BenchOptions& options);

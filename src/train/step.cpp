@@ -5,6 +5,7 @@
 #include "losses/auxiliary.h"
 #include "losses/depth.h"
 #include "losses/load_balancing.h"
+#include "ops/step_parts.h"
 #include "parallel/agree.h"
 #include "parallel/all_to_all_dispatcher.h"
 
@@ -152,17 +153,17 @@ Tensor TrainingStep::count_global_load(int64_t step, int64_t first, int64_t coun
   return loads_over_ranks(counts);
 }
 
-void TrainingStep::one_micro_batch(const BatchTensors& batch, double share, Tensor global_load, Sums& sums) {
-  const ModelOutput output = model_->forward(batch.inputs);
-  const Tensor lm = model_->language_model_loss(output, batch.targets);
+// The language-model loss `lm` and what is added to it. `parts` gets the total in front and each loss behind.
+Tensor TrainingStep::with_auxiliary(const ModelOutput& output, const Tensor& lm, int64_t num_sequences,
+                                    Tensor global_load, Sums& sums, std::vector<Tensor>& parts) {
+  const StepPartScope part(StepPart::kLoss);
   Tensor total = lm;
-  std::vector<Tensor> parts = {lm.detach()};
   sums.auxiliary.clear();
   if (!output.routers.empty()) {
     // Other ranks have the rest of the batch; the only micro-batch of this one tells its load by itself.
     if (!global_load.defined() && needs_global_load() && world_->size() > 1)
       global_load = loads_over_ranks(loads_of(output.routers));
-    sums.auxiliary = auxiliary_losses(output.routers, *config_.moe, batch.num_sequences, global_load);
+    sums.auxiliary = auxiliary_losses(output.routers, *config_.moe, num_sequences, global_load);
   }
   if (!output.depths.empty()) {
     sums.auxiliary.push_back(depth_loss(output.depths, config_.mixture_of_depths->predictor_coeff));
@@ -172,7 +173,16 @@ void TrainingStep::one_micro_batch(const BatchTensors& batch, double share, Tens
     parts.push_back(loss.value.detach() / static_cast<double>(loss.num_layers));
   }
   parts.insert(parts.begin(), total.detach());
+  return total;
+}
+
+void TrainingStep::one_micro_batch(const BatchTensors& batch, double share, Tensor global_load, Sums& sums) {
+  const ModelOutput output = model_->forward(batch.inputs);
+  const Tensor lm = model_->language_model_loss(output, batch.targets);
+  std::vector<Tensor> parts = {lm.detach()};
+  const Tensor total = with_auxiliary(output, lm, batch.num_sequences, global_load, sums, parts);
   (total * share).backward();
+  const StepPartScope part(StepPart::kStatistics);
   accumulate_routing(routing_, output.routers);
   accumulate_depths(depths_, output.depths);
   const Tensor wide = torch::stack(parts).to(torch::kFloat64) * share;
@@ -207,6 +217,7 @@ void TrainingStep::add_totals_over_ranks() {
 
 // One host read, and with several ranks one all-gather, tell every rank the same.
 StepLosses TrainingStep::over_ranks(const Sums& sums, int notice) {
+  const StepPartScope part(StepPart::kOptimizer);
   const bool alone = world_->size() == 1;
   // Each parameter counts once: every rank takes the part that it owns.
   const Tensor own_norm = alone ? optimizer_.gradient_norm() : joint_norm(buckets_.owned_gradients());
@@ -259,6 +270,7 @@ StepLosses TrainingStep::gradients(int64_t step, int64_t micro_batches, const Mi
 }
 
 void TrainingStep::update(double lr) {
+  const StepPartScope part(StepPart::kOptimizer);
   optimizer_.step(lr, norm_);
   optimizer_.clear_gradients();
   buckets_.gather_parameters();

@@ -92,6 +92,8 @@ class TrainingStep {
   torch::Tensor count_global_load(int64_t step, int64_t first, int64_t count, const MicroBatchSource& source);
   torch::Tensor loads_over_ranks(torch::Tensor counts);
   torch::Tensor loads_of(const std::vector<RouterOutput>& routers) const;
+  torch::Tensor with_auxiliary(const ModelOutput& output, const torch::Tensor& lm, int64_t num_sequences,
+                               torch::Tensor global_load, Sums& sums, std::vector<torch::Tensor>& parts);
   void one_micro_batch(const BatchTensors& batch, double share, torch::Tensor global_load, Sums& sums);
   void add_totals_over_ranks();
   StepLosses over_ranks(const Sums& sums, int notice);

@@ -1,5 +1,7 @@
 #include "model/moe/moe_layer.h"
 
+#include "ops/step_parts.h"
+
 namespace switchyard {
 
 using torch::Tensor;
@@ -74,25 +76,34 @@ Tensor MoeLayerImpl::each_alone(const Tensor& x, Dispatcher& dispatcher, const E
   return computed;
 }
 
+RouterOutput MoeLayerImpl::route(const RouterInput& input, std::optional<double> capacity_factor) {
+  const StepPartScope part(StepPart::kRouter);
+  RouterOutput routing = router_->forward(input);
+  routing.layer = layer_;
+  if (input.active.defined()) leave_out_inactive(routing, input.active);
+  if (capacity_factor) {
+    routing.kept =
+        keep_within_capacity(routing, config_.num_experts, config_.top_k, *capacity_factor, config_.drop_policy);
+  }
+  return routing;
+}
+
 MoeLayerImpl::Output MoeLayerImpl::forward(const RouterInput& input, Dispatcher& dispatcher,
                                            std::optional<double> capacity_factor, bool measure) {
   Output output;
   Tensor* const norms = measure ? &output.routing.output_norms : nullptr;
   const Tensor& x = input.x;
-  output.routing = router_->forward(input);
-  output.routing.layer = layer_;
-  if (input.active.defined()) leave_out_inactive(output.routing, input.active);
-  if (capacity_factor) {
-    output.routing.kept =
-        keep_within_capacity(output.routing, config_.num_experts, config_.top_k, *capacity_factor, config_.drop_policy);
-  }
+  output.routing = route(input, capacity_factor);
   const ExpertFunction experts = [this](const Tensor& rows, const Tensor& offsets) {
+    const StepPartScope part(StepPart::kExperts);
     return experts_->forward(rows, offsets);
   };
   Tensor shared;
   const Meanwhile meanwhile = [&] {
+    const StepPartScope part(StepPart::kExperts);
     if (shared_experts_) shared = shared_experts_->forward(x);
   };
+  const StepPartScope part(StepPart::kDispatch);
   if (compete_) {
     output.routing.alone = each_alone(x, dispatcher, experts, meanwhile, norms);
     const Tensor weights = output.routing.probabilities.t().unsqueeze(-1);  // [E, T, 1]

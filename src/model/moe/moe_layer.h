@@ -30,6 +30,8 @@ class MoeLayerImpl : public torch::nn::Module {
   Router& router() { return *router_; }
 
  private:
+  RouterOutput route(const RouterInput& input, std::optional<double> capacity_factor);
+
   torch::Tensor through_slots(const torch::Tensor& x, const SlotWeights& slots, Dispatcher& dispatcher,
                               const ExpertFunction& experts, const Meanwhile& meanwhile, torch::Tensor* output_norms);
 

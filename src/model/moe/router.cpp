@@ -10,6 +10,7 @@
 #include "model/moe/routers/soft_moe_router.h"
 #include "model/moe/routers/threshold_router.h"
 #include "model/moe/routers/top_k_router.h"
+#include "ops/matrix_product.h"
 
 namespace switchyard {
 
@@ -29,7 +30,7 @@ Tensor tokens_per_expert_and_sequence(const RouterOutput& output, int64_t num_se
 void Router::after_step(const Tensor&, const Tensor&) {}
 
 Tensor router_logits(const Tensor& x, const Tensor& weight) {
-  return torch::mm(x.to(weight.scalar_type()), weight.t());
+  return linear_map(x.to(weight.scalar_type()), weight);
 }
 
 std::shared_ptr<Router> make_router(const MoeConfig& config, int64_t hidden_size, int64_t layer) {
