@@ -148,45 +148,70 @@ def draw_settings(settings: list[dict[str, Any]], results: dict[str, Any], axes:
         spread, colour = setting["measures"]["val_loss"], COLOURS[row % len(COLOURS)]
         finished = [run for run in results["runs"] if run["setting"] == setting["label"] and run["status"] == "finished"]
         losses = [run["measures"]["val_loss"] for run in finished]
-        axes.errorbar(spread["mean"], row, xerr=spread["deviation"] or 0, color=colour, elinewidth=5, alpha=0.35, zorder=1)
-        axes.scatter(losses, [row] * len(losses), color=colour, s=14, zorder=2)
-        axes.scatter(spread["mean"], row, color=colour, marker="|", s=180, linewidths=2, zorder=3)
+        axes.errorbar(spread["mean"], row, xerr=spread["deviation"] or 0, color=colour, elinewidth=5, alpha=0.35, zorder=2)
+        axes.scatter(losses, [row] * len(losses), color=colour, s=14, zorder=3)
+        axes.scatter(spread["mean"], row, color=colour, marker="|", s=180, linewidths=2, zorder=4)
     axes.set_yticks(range(len(settings)), [setting["label"] for setting in settings])
     axes.invert_yaxis()
     axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel("validation loss (nats per token)")
 
 
+def short_name(label: str) -> str:
+    """The values alone: `capacity_factor=1.25, top_k=2` is `1.25, 2`. Names that the sweep gives stay as they are."""
+    return ", ".join(part.partition("=")[2] or part for part in label.split(", "))
+
+
+def name_points(names: list[str], points: list[Any], colours: list[str], axes: object) -> None:
+    """Writes each name beside its point, in the place of eight that meets the fewest points, names and error bars."""
+    from matplotlib.colors import to_rgb
+
+    axes.figure.draw_without_rendering()  # settles the layout
+    dots = [line.get_window_extent() for line, _, _ in axes.containers]
+    bars = [path.get_extents(axes.transData) for _, _, both in axes.containers for bar in both for path in bar.get_paths()]
+    taken = [box.padded(1) for box in (*dots, *bars, axes.get_legend().get_window_extent())]
+    places = [(8, 4), (8, -11), (-8, 4), (-8, -11), (8, 14), (8, -21), (-8, 14), (-8, -21)]
+    for name, point, colour in zip(names, points, colours):
+        dark = [0.7 * part for part in to_rgb(colour)]  # else thin letters in a light colour are hard to read
+        text = axes.annotate(name, point, (0, 0), textcoords="offset points", fontsize=9, color=dark, in_layout=False)
+
+        def box_at(place: tuple[int, int]) -> Any:
+            text.set(position=place, ha="left" if place[0] > 0 else "right")
+            return text.get_window_extent()
+
+        def faults(place: tuple[int, int]) -> int:
+            box = box_at(place)
+            return box.count_overlaps(taken) + len(taken) * (box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1)
+
+        taken.append(box_at(min(places, key=faults)))
+
+
 def draw_trade_off(settings: list[dict[str, Any]], results: dict[str, Any], measure: str, axes: object) -> None:
     """Validation loss against a measure of balance; a dashed line joins the settings on the Pareto front."""
+    colours = {setting["label"]: COLOURS[row % len(COLOURS)] for row, setting in enumerate(settings)}
     places = {}
-    for row, setting in enumerate(settings):
+    for setting in settings:
         balance, loss = setting["measures"].get(measure), setting["measures"]["val_loss"]
         if balance is None:
             continue
         places[setting["label"]] = (balance["mean"], loss["mean"])
         errors = {"xerr": balance["deviation"] or 0, "yerr": loss["deviation"] or 0}
-        marker = "s" if setting["baseline"] else "o"
-        axes.errorbar(
-            balance["mean"], loss["mean"], **errors, color=COLOURS[row % len(COLOURS)], fmt=marker, markersize=6, linewidth=1
-        )
+        look = {"fmt": "s", "label": "baseline"} if setting["baseline"] else {"fmt": "o"}
+        axes.errorbar(*places[setting["label"]], **errors, **look, color=colours[setting["label"]], markersize=6, linewidth=1)
     if not places:
         raise runs.RunError(f"no setting of the sweep has the measure {measure}")
     front = [places[label] for label in results.get("pareto_front", {}).get(measure, []) if label in places]
-    axes.plot(*zip(*front), color="#777777", linestyle="--", linewidth=1, zorder=0)
-    middle = (min(place[0] for place in places.values()) + max(place[0] for place in places.values())) / 2
-    for label, place in places.items():
-        left = place[0] <= middle  # names run towards the middle
-        shift = (6, 5) if left else (-6, 5)
-        side = "left" if left else "right"
-        axes.annotate(label, place, xytext=shift, textcoords="offset points", fontsize=8, ha=side)
-    axes.margins(x=0.08, y=0.1)
-    axes.set_xlabel(f"{measure.replace('_', '-')} (0 is balanced)")
+    if front:
+        axes.plot(*zip(*front), color="#777777", linestyle="--", linewidth=1, zorder=0, label="Pareto front")
+    axes.margins(x=0.12, y=0.1)
+    axes.set_xlabel(f"{measure.replace('_cv', ' CV').replace('_', '-')} (0 is balanced)")
     axes.set_ylabel("validation loss (nats per token)")
+    axes.legend()
+    name_points([short_name(label) for label in places], list(places.values()), [colours[label] for label in places], axes)
 
 
 def draw_ablation(folder: Path, measure: str, figure: object) -> None:
-    """The settings on the left, the trade-off on the right."""
+    """The settings on the left, the trade-off on the right. Bars are one standard deviation over seeds."""
     results = read_results(folder)
     settings = [setting for setting in results["settings"] if setting["finished_seeds"]]
     if not settings:

@@ -1,4 +1,5 @@
 // switchyard: parses the command line, runs one subcommand, turns errors into exit codes.
+#include <malloc.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -83,9 +84,20 @@ void write_torchrun_error(const char* message) {
   std::ofstream(path) << error.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+// A step frees and allocates the same large tensors as the one before. By default their memory goes back to the system
+// each time, and comes again page by page, cleared.
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  constexpr int kLarge = 1 << 30;
+  ::mallopt(M_MMAP_THRESHOLD, kLarge);
+  ::mallopt(M_TRIM_THRESHOLD, kLarge);
+#endif
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  keep_freed_memory();
   switchyard::start_logging();
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit then fails the write, and is reported like a full disk
   try {

@@ -3,7 +3,6 @@
 #include <limits>
 
 #include "ops/fused.h"
-#include "ops/matrix_product.h"
 #include "ops/soft_cap.h"
 
 namespace switchyard {
@@ -14,8 +13,9 @@ using torch::autograd::variable_list;
 
 namespace {
 
-// Up to this many positions the [S, S] probabilities are kept; beyond, they are recomputed blockwise by ATen.
-constexpr int64_t kLongestExplicit = 512;
+// Up to this many positions a block of queries and its scores fit into a core's cache; beyond, ATen's own blocks take
+// over.
+constexpr int64_t kLongestFused = 2048;
 
 // Copies between the joint layout [B, S, (H + 2G), hd] and three head-major tensors, rotating queries and keys.
 template <class T>
@@ -77,31 +77,61 @@ struct SplitHeads : torch::autograd::Function<SplitHeads> {
   }
 };
 
-// [B, H, S, hd] with G key/value heads seen as B * H matrices.
-Tensor as_matrices(const Tensor& x, int64_t heads) {
-  const int64_t copies = heads / x.size(1);
-  if (copies == 1) return x.contiguous().flatten(0, 1);
-  return x.unsqueeze(2).expand({-1, -1, copies, -1, -1}).flatten(0, 2).contiguous();
-}
-
 double attention_scale(const Tensor& query) { return 1.0 / std::sqrt(static_cast<double>(query.size(-1))); }
 
-// query, key, value [B * H, S, hd] -> [B * H, S, hd], keeping the probabilities [B * H, S, S].
-struct ExplicitAttention : torch::autograd::Function<ExplicitAttention> {
-  static Tensor forward(AutogradContext* context, const Tensor& query, const Tensor& key, const Tensor& value) {
-    const double scale = attention_scale(query);
-    const Tensor probabilities = matrix_product(query, key.transpose(1, 2));
-    const int64_t sequence = query.size(1);
+// The sizes of one key/value head's attention, of contiguous query, key and value.
+kernels::AttentionShape head_shape(const Tensor& query, const Tensor& key, const Tensor& value) {
+  const int64_t sequence = query.size(2);
+  return {.query_heads = query.size(1) / key.size(1),
+          .sequence = sequence,
+          .head_dim = query.size(3),
+          .value_dim = value.size(3),
+          .query_stride = sequence * query.size(3),
+          .out_stride = query.size(1) * value.size(3),
+          .scale = attention_scale(query)};
+}
+
+// Calls f(number of the key/value head, that head, where its part of [B, S, H vd] begins, of [B, H, S] begins, scratch)
+// for all of them.
+template <class T, class F>
+void for_each_head(const kernels::AttentionShape& shape, const Tensor& query, const Tensor& key, const Tensor& value,
+                   const F& f) {
+  const int64_t kv_heads = key.size(1);
+  const int64_t group_size = shape.query_heads * shape.query_stride;
+  at::parallel_for(0, key.size(0) * kv_heads, 1, [&](int64_t first, int64_t last) {
+    const Tensor scratch =
+        torch::empty({static_cast<int64_t>(kernels::kernels<T>().attention_scratch(shape))}, torch::kUInt8);
+    for (int64_t i = first; i < last; ++i) {
+      const kernels::AttentionHead<T> head = {input<T>(query) + i * group_size,
+                                              input<T>(key) + i * shape.sequence * shape.head_dim,
+                                              input<T>(value) + i * shape.sequence * shape.value_dim};
+      const int64_t out_begin = i / kv_heads * shape.sequence * shape.out_stride +
+                                i % kv_heads * shape.query_heads * shape.value_dim;
+      f(i, head, out_begin, i * shape.query_heads * shape.sequence, scratch.mutable_data_ptr());
+    }
+  });
+}
+
+// query [B, H, S, hd], key [B, G, S, hd], value [B, G, S, vd] -> [B, S, H vd].
+struct FusedAttention : torch::autograd::Function<FusedAttention> {
+  static Tensor forward(AutogradContext* context, const Tensor& query_any, const Tensor& key_any,
+                        const Tensor& value_any) {
+    const Tensor query = query_any.contiguous();
+    const Tensor key = key_any.contiguous();
+    const Tensor value = value_any.contiguous();
+    const auto shape = head_shape(query, key, value);
+    const Tensor out = torch::empty({query.size(0), query.size(2), shape.out_stride}, query.options());
+    const Tensor log_sums =
+        torch::empty({query.size(0), query.size(1), query.size(2)}, query.options().dtype(accumulate_type(query)));
     with_element_type(query, [&]<class T>(T) {
-      parallel_rows(query.size(0), sequence * sequence, [&](int64_t begin, int64_t end) {
-        for (int64_t head = begin; head < end; ++head) {
-          kernels::kernels<T>().causal_softmax_forward(output<T>(probabilities) + head * sequence * sequence, sequence,
-                                                       sequence, 0, scale);
-        }
-      });
+      for_each_head<T>(shape, query, key, value,
+                       [&](int64_t, const auto& head, int64_t out_begin, int64_t row_begin, void* scratch) {
+                         kernels::kernels<T>().attention_forward(shape, head, output<T>(out) + out_begin,
+                                                                 output<kernels::Acc<T>>(log_sums) + row_begin, scratch);
+                       });
     });
-    context->save_for_backward({query, key, value, probabilities});
-    return matrix_product(probabilities, value);
+    context->save_for_backward({query, key, value, log_sums});
+    return out;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -109,21 +139,25 @@ struct ExplicitAttention : torch::autograd::Function<ExplicitAttention> {
     const Tensor& query = saved[0];
     const Tensor& key = saved[1];
     const Tensor& value = saved[2];
-    const Tensor& probabilities = saved[3];
-    const Tensor dy = gradients[0].contiguous();
-    const int64_t sequence = query.size(1);
-    const Tensor d_scores = matrix_product(dy, value.transpose(1, 2));
+    const Tensor& log_sums = saved[3];
+    const Tensor d_out = gradients[0].contiguous();
+    const auto shape = head_shape(query, key, value);
+    const Tensor d_query = torch::empty_like(query);
+    const Tensor d_key = torch::empty_like(key);
+    const Tensor d_value = torch::empty_like(value);
     with_element_type(query, [&]<class T>(T) {
-      parallel_rows(query.size(0), sequence * sequence, [&](int64_t begin, int64_t end) {
-        for (int64_t head = begin; head < end; ++head) {
-          const int64_t at = head * sequence * sequence;
-          kernels::kernels<T>().causal_softmax_backward(input<T>(probabilities) + at, output<T>(d_scores) + at,
-                                                        sequence, sequence, 0, attention_scale(query));
-        }
-      });
+      for_each_head<T>(
+          shape, query, key, value,
+          [&](int64_t i, const auto& head, int64_t out_begin, int64_t row_begin, void* scratch) {
+            kernels::kernels<T>().attention_backward(
+                shape, head, input<kernels::Acc<T>>(log_sums) + row_begin, input<T>(d_out) + out_begin,
+                {output<T>(d_query) + i * shape.query_heads * shape.query_stride,
+                 output<T>(d_key) + i * shape.sequence * shape.head_dim,
+                 output<T>(d_value) + i * shape.sequence * shape.value_dim},
+                scratch);
+          });
     });
-    return {matrix_product(d_scores, key), matrix_product(d_scores.transpose(1, 2), query),
-            matrix_product(probabilities.transpose(1, 2), dy)};
+    return {d_query, d_key, d_value};
   }
 };
 
@@ -214,14 +248,10 @@ Tensor causal_attention(const Tensor& query, const Tensor& key, const Tensor& va
     return causal_attention(query, key.narrow(2, unseen, rest), value.narrow(2, unseen, rest), limits);
   }
   if (limits.softcap || window < positions) return limited_attention(query, key, value, window, limits.softcap);
-  if (!has_fused_kernel(query) || sequence != key.size(2) || sequence > kLongestExplicit) {
+  if (!has_fused_kernel(query) || sequence != key.size(2) || sequence > kLongestFused || query.numel() == 0) {
     return causal_attention_reference(query, key, value);
   }
-  const int64_t heads = query.size(1);
-  return ExplicitAttention::apply(as_matrices(query, heads), as_matrices(key, heads), as_matrices(value, heads))
-      .unflatten(0, {query.size(0), heads})
-      .transpose(1, 2)
-      .flatten(2);
+  return FusedAttention::apply(query, key, value);
 }
 
 Tensor causal_attention_reference(const Tensor& query, const Tensor& key, const Tensor& value) {

@@ -22,28 +22,53 @@ void for_each_expert(const Tensor& offsets, F&& f) {
 
 int64_t used_rows(const Tensor& offsets) { return offsets.const_data_ptr<int64_t>()[offsets.numel() - 1]; }
 
-Tensor zero_from(Tensor x, int64_t row) {
+void zero_from(Tensor x, int64_t row) {
   if (row < x.size(0)) x.narrow(0, row, x.size(0) - row).zero_();
-  return x;
 }
 
-// out_e = rows_e weights_e^T (or weights_e when !transposed), plus bias_e where there is one, for every expert; rows
-// beyond the last become zero.
-Tensor grouped_product(const Tensor& rows, const Tensor& offsets, const Tensor& weights, bool transposed,
-                       const Tensor& bias = {}) {
-  Tensor out = torch::empty({rows.size(0), weights.size(transposed ? 1 : 2)}, rows.options());
+// Rows that go through all products of an expert together: their hidden values stay in a core's cache, and experts of
+// uneven load still share the cores evenly.
+constexpr int64_t kPieceRows = 256;
+
+struct Piece {
+  int64_t expert = 0;
+  int64_t begin = 0;
+  int64_t count = 0;
+  Tensor of(const Tensor& rows) const { return rows.narrow(0, begin, count); }
+};
+
+std::vector<Piece> pieces_of(const Tensor& offsets) {
+  std::vector<Piece> pieces;
   for_each_expert(offsets, [&](int64_t expert, int64_t begin, int64_t count) {
-    if (count == 0) return;
-    const Tensor weight = transposed ? weights.select(0, expert).t() : weights.select(0, expert);
-    const Tensor inputs = rows.narrow(0, begin, count);
-    Tensor target = out.narrow(0, begin, count);
-    if (bias.defined()) {
-      at::addmm_out(target, bias.select(0, expert), inputs, weight);
-    } else {
-      matrix_product_out(target, inputs, weight);
+    for (int64_t done = 0; done < count; done += kPieceRows) {
+      pieces.push_back({expert, begin + done, std::min(kPieceRows, count - done)});
     }
   });
-  return zero_from(out, used_rows(offsets));
+  return pieces;
+}
+
+// Calls f(piece) for every piece of the rows, on all threads, each with its share of the rows.
+template <class F>
+void for_each_piece(const Tensor& offsets, const F& f) {
+  const std::vector<Piece> pieces = pieces_of(offsets);
+  const int64_t rows = used_rows(offsets);
+  const int64_t shares = std::min<int64_t>(at::get_num_threads(), static_cast<int64_t>(pieces.size()));
+  at::parallel_for(0, shares, 1, [&](int64_t first, int64_t last) {
+    const at::AutoDispatchBelowAutograd below;  // what autograd knows of the calling thread, others don't
+    for (const Piece& piece : pieces) {
+      const int64_t share = (piece.begin + piece.count / 2) * shares / rows;
+      if (share >= first && share < last) f(piece);
+    }
+  });
+}
+
+// out = rows weight (+ bias, where there is one).
+void product_with_bias(Tensor out, const Tensor& rows, const Tensor& weight, const Tensor& biases, int64_t expert) {
+  if (biases.defined()) {
+    at::addmm_out(out, biases.select(0, expert), rows, weight);
+  } else {
+    matrix_product_out(out, rows, weight);
+  }
 }
 
 // d_weight_e = left_e^T right_e: [E, left width, right width].
@@ -83,11 +108,8 @@ Tensor swiglu(const Tensor& gate_up) {
   return y;
 }
 
-// Returns {d_gate_up, the activation again}.
-std::pair<Tensor, Tensor> swiglu_backward(const Tensor& gate_up, const Tensor& dy) {
+void swiglu_backward(const Tensor& gate_up, const Tensor& dy, Tensor& d_gate_up, Tensor& y) {
   const int64_t width = dy.size(1);
-  Tensor d_gate_up = torch::empty_like(gate_up);
-  Tensor y = torch::empty_like(dy);
   with_element_type(gate_up, [&]<class T>(T) {
     parallel_rows(dy.size(0), 2 * width, [&](int64_t begin, int64_t end) {
       kernels::kernels<T>().swiglu_backward(input<T>(gate_up) + begin * 2 * width, input<T>(dy) + begin * width,
@@ -95,7 +117,6 @@ std::pair<Tensor, Tensor> swiglu_backward(const Tensor& gate_up, const Tensor& d
                                             end - begin, width);
     });
   });
-  return {d_gate_up, y};
 }
 
 Tensor tanh_gelu(const Tensor& x) { return at::gelu(x, "tanh"); }
@@ -117,22 +138,28 @@ Tensor activation_forward(const Tensor& hidden, Activation activation) {
   TORCH_CHECK_VALUE(false, "grouped_mlp: unknown activation ", static_cast<int>(activation));
 }
 
-// Returns {d_hidden, the activation again}.
-std::pair<Tensor, Tensor> activation_backward(const Tensor& hidden, const Tensor& dy, Activation activation) {
+// From the gradient dy [N, F] of the activation to d_hidden [N, W]; `again` [N, F] gets the activation itself.
+void activation_backward(const Tensor& hidden, const Tensor& dy, Activation activation, Tensor d_hidden, Tensor again) {
   switch (activation) {
     case Activation::kSwiGlu:
-      return swiglu_backward(hidden, dy);
+      return swiglu_backward(hidden, dy, d_hidden, again);
     case Activation::kGeGlu: {
-      const auto type = hidden.scalar_type();
       const auto halves = hidden.to(accumulate_type(hidden)).chunk(2, 1);
+      const auto d_halves = d_hidden.chunk(2, 1);
       const Tensor gate = tanh_gelu(halves[0]);
-      const Tensor d_gate = at::gelu_backward(dy * halves[1], halves[0], "tanh");
-      return {torch::cat({d_gate.to(type), (dy * gate).to(type)}, 1), (gate * halves[1]).to(type)};
+      d_halves[0].copy_(at::gelu_backward(dy * halves[1], halves[0], "tanh"));
+      d_halves[1].copy_(dy * gate);
+      again.copy_(gate * halves[1]);
+      return;
     }
     case Activation::kGelu:
-      return {at::gelu_backward(dy, hidden, "tanh"), tanh_gelu(hidden)};
+      at::gelu_backward_out(d_hidden, dy, hidden, "tanh");
+      at::gelu_out(again, hidden, "tanh");
+      return;
     case Activation::kRelu:
-      return {at::threshold_backward(dy, hidden, 0), torch::relu(hidden)};
+      at::threshold_backward_out(d_hidden, dy, hidden, 0);
+      at::relu_out(again, hidden);
+      return;
   }
   TORCH_CHECK_VALUE(false, "grouped_mlp: unknown activation ", static_cast<int>(activation));
 }
@@ -144,8 +171,15 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
     const Tensor x = x_any.contiguous();
     const Tensor up_bias = given_up_bias.value_or(Tensor());
     const Tensor down_bias = given_down_bias.value_or(Tensor());
-    const Tensor hidden = grouped_product(x, offsets, up, /*transposed=*/true, up_bias);
-    Tensor y = grouped_product(activation_forward(hidden, activation), offsets, down, /*transposed=*/true, down_bias);
+    const Tensor hidden = torch::empty({x.size(0), up.size(1)}, x.options());
+    Tensor y = torch::empty({x.size(0), down.size(1)}, x.options());
+    for_each_piece(offsets, [&](const Piece& piece) {
+      const Tensor part = piece.of(hidden);
+      product_with_bias(part, piece.of(x), up.select(0, piece.expert).t(), up_bias, piece.expert);
+      product_with_bias(piece.of(y), activation_forward(part, activation), down.select(0, piece.expert).t(), down_bias,
+                        piece.expert);
+    });
+    zero_from(y, used_rows(offsets));
     context->save_for_backward({x, offsets, up, down, hidden, up_bias, down_bias});
     context->saved_data["activation"] = static_cast<int64_t>(activation);
     return y;
@@ -161,9 +195,18 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
     const Tensor& hidden = saved[4];
     const auto kind = static_cast<Activation>(context->saved_data["activation"].toInt());
     const Tensor dy = gradients[0].contiguous();
-    const Tensor d_activation = grouped_product(dy, offsets, down, /*transposed=*/false);
-    const auto [d_hidden, activation] = activation_backward(hidden, d_activation, kind);
-    return {grouped_product(d_hidden, offsets, up, /*transposed=*/false),
+    const Tensor dx = torch::empty_like(x);
+    const Tensor d_hidden = torch::empty_like(hidden);
+    const Tensor activation = torch::empty({x.size(0), down.size(2)}, x.options());
+    for_each_piece(offsets, [&](const Piece& piece) {
+      const Tensor d_activation = matrix_product(piece.of(dy), down.select(0, piece.expert));
+      const Tensor part = piece.of(d_hidden);
+      activation_backward(piece.of(hidden), d_activation, kind, part, piece.of(activation));
+      Tensor out = piece.of(dx);
+      matrix_product_out(out, part, up.select(0, piece.expert));
+    });
+    zero_from(dx, used_rows(offsets));
+    return {dx,
             Tensor(),
             grouped_weight_gradient(d_hidden, x, offsets),
             grouped_weight_gradient(dy, activation, offsets),

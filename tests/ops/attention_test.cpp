@@ -228,7 +228,7 @@ TEST(LimitedAttention, NanOutsideTheWindowStaysOutside) {
 
 TEST(Attention, ValuesMayHaveAnotherWidth) {
   const OneThread one_thread;
-  for (const int64_t sequence : {5, 520}) {  // kept probabilities, and ATen's blocks
+  for (const int64_t sequence : {5, 2050}) {  // the fused loop, and ATen's blocks
     Tensors x = random_heads(1, 2, 1, sequence, 4);
     x[2] = random_tensor({1, 1, sequence, 3}, 4);
     EXPECT_TRUE(close(kFused(x)[0], naive_attention(x))) << sequence;
@@ -248,9 +248,10 @@ TEST(SplitHeads, WithoutRotaryIsALayoutAlone) {
 }
 
 TEST(Attention, LongSequencesMatchTheFormula) {
-  // Beyond 512 positions ATen's blocks take over.
-  const Tensors x = random_heads(1, 1, 1, 520, 2);
-  EXPECT_TRUE(close(kFused(x)[0], naive_attention(x)));
+  for (const int64_t sequence : {520, 2050}) {  // beyond 2048 positions ATen's blocks take over
+    const Tensors x = random_heads(1, 1, 1, sequence, 2);
+    EXPECT_TRUE(close(kFused(x)[0], naive_attention(x))) << sequence;
+  }
 }
 
 }  // namespace

@@ -19,6 +19,9 @@ extern const Kernels<Bf16> kBf16_avx2;
 extern const Kernels<float> kFloat_avx512;
 extern const Kernels<double> kDouble_avx512;
 extern const Kernels<Bf16> kBf16_avx512;
+extern const Kernels<float> kFloat_avx512bf16;
+extern const Kernels<double> kDouble_avx512bf16;
+extern const Kernels<Bf16> kBf16_avx512bf16;
 #endif
 
 }  // namespace switchyard::kernels
@@ -47,8 +50,11 @@ std::vector<const Kernels<T>*> tables() {
 #ifdef __x86_64__
   const std::string_view best = kernels::instruction_set();
   if (best != "baseline") all.push_back(of_type<T>(kernels::kFloat_avx2, kernels::kDouble_avx2, kernels::kBf16_avx2));
-  if (best == "avx512") {
+  if (best.starts_with("avx512")) {
     all.push_back(of_type<T>(kernels::kFloat_avx512, kernels::kDouble_avx512, kernels::kBf16_avx512));
+  }
+  if (best == "avx512bf16") {
+    all.push_back(of_type<T>(kernels::kFloat_avx512bf16, kernels::kDouble_avx512bf16, kernels::kBf16_avx512bf16));
   }
 #endif
   return all;
@@ -138,22 +144,50 @@ TEST_P(KernelTables, RotateAndBack) {
   }
 }
 
-TEST_P(KernelTables, CausalSoftmax) {
-  for (const int64_t columns : kWidths) {
-    for (const int64_t first : {int64_t{0}, columns - 1}) {
-      const Tensor scores = values({3, columns}, 1, 4), dp = values({3, columns}, 2);
-      const Tensor seen = torch::ones({3, columns}, torch::kBool).tril(first);
-      const Tensor expected =
-          torch::softmax((scores.to(kF64) * 0.7).masked_fill(~seen, -std::numeric_limits<double>::infinity()), -1);
-      compare_tables(GetParam(), [&]<class T>(const Kernels<T>& table, T) -> Results {
-        Tensor p = scores.clone(), d = dp.clone();
-        table.causal_softmax_forward(output<T>(p), 3, columns, first, 0.7);
-        table.causal_softmax_backward(input<T>(p), output<T>(d), 3, columns, first, 0.7);
-        EXPECT_TRUE(close(p, expected, GetParam()));
-        EXPECT_TRUE(d.masked_select(~seen).eq(0).all().template item<bool>());
-        return {p, d};
-      });
-    }
+// One key/value head with `heads` query heads; the result and all gradients.
+template <class T>
+Results attention(const Kernels<T>& table, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& d_out) {
+  using A = Acc<T>;
+  const int64_t heads = q.size(0), sequence = q.size(1), head_dim = q.size(2), value_dim = v.size(1);
+  const kernels::AttentionShape shape = {heads,           sequence,          head_dim, value_dim, sequence * head_dim,
+                                         heads * value_dim, /*scale=*/0.25};
+  // A scratch full of NaN shows what is read before it is written.
+  const Tensor scratch = torch::full({static_cast<int64_t>(table.attention_scratch(shape)) / 4}, kNan, kF32);
+  Tensor out = torch::empty_like(d_out), dq = torch::empty_like(q), dk = torch::empty_like(k), dv = torch::empty_like(v);
+  Tensor sums = torch::empty({heads, sequence}, accumulate_type(q));
+  const kernels::AttentionHead<T> head = {input<T>(q), input<T>(k), input<T>(v)};
+  table.attention_forward(shape, head, output<T>(out), output<A>(sums), scratch.mutable_data_ptr());
+  scratch.fill_(kNan);
+  table.attention_backward(shape, head, input<A>(sums), input<T>(d_out),
+                           {output<T>(dq), output<T>(dk), output<T>(dv)}, scratch.mutable_data_ptr());
+  return {out, dq, dk, dv};
+}
+
+TEST_P(KernelTables, Attention) {
+  struct Sizes {
+    int64_t heads, sequence, head_dim, value_dim;
+  };
+  // Blocks of queries and vectors that are full, single and cut short.
+  for (const Sizes& n : {Sizes{1, 1, 1, 1}, Sizes{2, 5, 3, 2}, Sizes{1, 48, 16, 16}, Sizes{3, 49, 33, 17},
+                         Sizes{1, 100, 7, 40}, Sizes{2, 131, 64, 32}}) {
+    Results x = {values({n.heads, n.sequence, n.head_dim}, 1), values({n.sequence, n.head_dim}, 2),
+                 values({n.sequence, n.value_dim}, 3)};
+    const Tensor d_out = values({n.sequence, n.heads * n.value_dim}, 4);
+    Results exact;
+    for (const Tensor& t : x) exact.push_back(t.to(kF64).requires_grad_());
+    const Tensor unseen = torch::ones({n.sequence, n.sequence}, torch::kBool).triu(1);
+    const Tensor scores = torch::matmul(exact[0], exact[1].t()) * 0.25;
+    const Tensor p = torch::softmax(scores.masked_fill(unseen, -std::numeric_limits<double>::infinity()), -1);
+    const Tensor out = torch::matmul(p, exact[2]).transpose(0, 1).flatten(1);
+    out.backward(d_out.to(kF64));
+    const Results expected = {out.detach(), exact[0].grad(), exact[1].grad(), exact[2].grad()};
+    compare_tables(GetParam(), [&]<class T>(const Kernels<T>& table, T) -> Results {
+      const Results actual = attention(table, x[0], x[1], x[2], d_out);
+      for (size_t i = 0; i < actual.size(); ++i) {
+        EXPECT_TRUE(close(actual[i], expected[i], GetParam())) << n.sequence << ", result " << i;
+      }
+      return actual;
+    });
   }
 }
 
@@ -201,12 +235,11 @@ TEST_P(KernelTables, NanStaysNan) {
     const Tensor targets = integers({7});
     expect_nan(GetParam(), [&]<class T>(const Kernels<T>& table, T) -> Results {
       using A = Acc<T>;
-      Tensor y = zeros({1, 33}), p = row.clone(), d_logits = row.clone();
+      Tensor y = zeros({1, 33}), d_logits = row.clone();
       Tensor rstd = torch::zeros({1}, weight.options()), losses = torch::zeros({1}, weight.options());
       table.rms_norm_forward(input<T>(row), input<A>(weight), output<T>(y), output<A>(rstd), 1, 33, 1e-5);
-      table.causal_softmax_forward(output<T>(p), 1, 33, 32, 1.0);
       table.cross_entropy(output<T>(d_logits), input<int64_t>(targets), output<A>(losses), 1, 33, true);
-      return {y, rstd, p, d_logits, losses};
+      return {y, rstd, d_logits, losses};
     });
   }
 }

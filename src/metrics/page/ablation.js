@@ -3,6 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const settings = data.settings;
 const kColours = 8;
+const kLongestLine = 24;  // letters of a setting's name that stay on one line of a narrow table
 settings.forEach((setting, i) => {
   setting.colour = `var(--run-${i % kColours})`;
   setting.dash = [null, "6 3", "2 3", "8 3 2 3"][Math.floor(i / kColours) % 4];
@@ -62,8 +63,9 @@ function differenceCell(setting) {
 }
 
 function resultsTable() {
-  const head = element("tr", {}, ...["Setting", "Seeds", "Against the baseline", ...shown.map((measure) => measure.title[0].toUpperCase() + measure.title.slice(1)),
-    ...domains.map((name) => `Loss: ${name}`)].map((text) => element("th", { scope: "col", class: "name" }, text)));
+  const head = element("tr", {}, ...["Setting", "Seeds"].map((text) => element("th", { scope: "col" }, text)),
+    ...["Against the baseline", ...shown.map((measure) => measure.title[0].toUpperCase() + measure.title.slice(1)),
+      ...domains.map((name) => `Loss: ${name}`)].map((text) => element("th", { scope: "col", class: "name" }, text)));
   const body = element("tbody");
   for (const setting of settings) {
     const seeds = `${setting.finished}` + (setting.failed ? `, ${setting.failed} failed` : "");
@@ -71,7 +73,8 @@ function resultsTable() {
       const best = measure.name === "val_loss" && setting.name === data.best;
       return element("td", { class: best ? "best" : null }, spreadText(spreadOf(setting, measure.name), fixed(measure.decimals)));
     });
-    body.append(element("tr", {}, element("th", { scope: "row" }, swatch(setting.colour, setting.dash), setting.name),
+    body.append(element("tr", {}, element("th", { scope: "row", class: setting.name.length <= kLongestLine ? "line" : null },
+      swatch(setting.colour, setting.dash), setting.name),
       element("td", {}, seeds), differenceCell(setting), ...cells,
       ...domains.map((name) => element("td", {}, spreadText(setting.domains[name] || none, fixed(4))))));
   }
@@ -80,6 +83,9 @@ function resultsTable() {
 }
 
 // ---- charts ----
+
+// "top_k=2, capacity_factor=1.25" is "2, 1.25" where there is room for no more; names that the sweep gives stay as they are.
+const valuesAlone = (label) => label.split(", ").map((part) => part.slice(part.indexOf("=") + 1)).join(", ");
 
 function buildTradeOff() {
   if (measured.length === 0) return;
@@ -90,7 +96,7 @@ function buildTradeOff() {
   const charts = [];
   const fields = [];
   if (balances.length > 0) {
-    const pointOf = (setting) => ({ name: setting.name, label: setting.label, colour: setting.colour, ring: setting.baseline,
+    const pointOf = (setting) => ({ name: setting.name, label: valuesAlone(setting.label), colour: setting.colour, ring: setting.baseline,
       x: spreadOf(setting, balance), y: spreadOf(setting, "val_loss") });
     const scatter = new ScatterChart({ title: "Quality against balance", unit: "validation loss", height: 300, xUnit: () => titleOf(balance),
       points: () => visible().map(pointOf),

@@ -135,7 +135,7 @@ class ScatterChart extends PointChart {
       const box = places.find((candidate) => !bars.some(meets(candidate))) || places[0];
       if (!box) return;
       taken.push(box);
-      svg.append(svgElement("text", { class: "name", x: box[0], y: box[3] - 3 }, point.label));
+      svg.append(svgElement("text", { class: "name", x: box[0], y: box[3] - 3, style: `fill: ${point.colour}` }, point.label));
     });
   }
 
@@ -166,7 +166,8 @@ class ScatterChart extends PointChart {
   }
 }
 
-const kRowHeight = 26;
+const kRowHeights = [26, 42];
+const kRowsHeight = 300;  // of all rows together where they can be chosen so
 
 // A row a setting: a dot a seed, their mean, and one standard deviation to both sides. spec: title, unit(), rows() ->
 // [{name, label, colour, spread, values: [[seed, value]]}].
@@ -177,7 +178,9 @@ class RowChart extends PointChart {
       [mean - (deviation || 0), mean + (deviation || 0), ...values.map(([, value]) => value)]);
     this.xRange = PointChart.aired(Math.min(...reach), Math.max(...reach));
     const names = this.points.map((row) => this.shortened(row.label, width * 0.42));
-    this.place(Math.ceil(Math.max(18, ...names.map(textWidth))) + 12, width, 8, Math.max(1, this.points.length) * kRowHeight);
+    const count = Math.max(1, this.points.length);
+    this.rowHeight = Math.min(kRowHeights[1], Math.max(kRowHeights[0], kRowsHeight / count));
+    this.place(Math.ceil(Math.max(18, ...names.map(textWidth))) + 12, width, 8, count * this.rowHeight);
     this.points.forEach((row, i) => {
       const y = this.yOf(i);
       svg.append(svgElement("line", { class: "grid-line", x1: this.left, x2: this.right, y1: y, y2: y }));
@@ -188,7 +191,7 @@ class RowChart extends PointChart {
   }
 
   yOf(index) {
-    return this.top + (index + 0.5) * kRowHeight;
+    return this.top + (index + 0.5) * this.rowHeight;
   }
 
   shortened(text, room) {
@@ -211,7 +214,7 @@ class RowChart extends PointChart {
 
   reveal(row) {
     const y = this.yOf(this.points.indexOf(row));
-    const size = { x: this.left, y: y - kRowHeight / 2, width: this.right - this.left, height: kRowHeight };
+    const size = { x: this.left, y: y - this.rowHeight / 2, width: this.right - this.left, height: this.rowHeight };
     this.overlay.append(svgElement("rect", { class: "row", ...size }));
     return [this.xOf(row.spread.mean), y];
   }
@@ -219,7 +222,7 @@ class RowChart extends PointChart {
     return [[this.spec.unit(), spreadText(row.spread, formatValue)], ...row.values.map(([seed, value]) => [`seed ${seed}`, formatValue(value)])];
   }
   pointAt(x, y) {
-    const index = Math.floor((y - this.top) / kRowHeight);
+    const index = Math.floor((y - this.top) / this.rowHeight);
     if (index >= 0 && index < this.points.length) this.show(index);
   }
 

@@ -5,6 +5,7 @@
 // S sequence, hd head_dim. Acc<T> is what sums are kept in: float for float and bf16, double for double.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace switchyard::kernels {
@@ -24,6 +25,30 @@ struct AccOf<Bf16> {
 template <class T>
 using Acc = typename AccOf<T>::type;
 
+// One key/value head and the query heads that use it, H / G of them. Vectors are contiguous, their strides count
+// elements.
+struct AttentionShape {
+  int64_t query_heads;   // H / G
+  int64_t sequence;      // S
+  int64_t head_dim;      // of queries and keys
+  int64_t value_dim;     // of values and the result
+  int64_t query_stride;  // from one query head to the next, in q and its gradient (there the rows are head_dim apart)
+  int64_t out_stride;    // from one position to the next in `out` and its gradient; heads are value_dim apart
+  double scale;
+};
+template <class T>
+struct AttentionHead {
+  const T* q;  // [H / G, S, head_dim]
+  const T* k;  // [S, head_dim]
+  const T* v;  // [S, value_dim]
+};
+template <class T>
+struct AttentionGradients {
+  T* q;
+  T* k;
+  T* v;
+};
+
 template <class T>
 struct Kernels {
   // y = x * rstd * weight with rstd = 1 / sqrt(mean(x^2) + eps). x, y [rows, D]; weight [D]; rstd [rows].
@@ -38,11 +63,15 @@ struct Kernels {
   // Rotates the two halves of a head's vector (Su et al. 2021, in the half-split layout): out = rotate(in, angle).
   // cos, sin [hd / 2]; direction 1 rotates forward, -1 back.
   void (*rotate)(const T* in, T* out, const Acc<T>* cos, const Acc<T>* sin, int64_t head_dim, int direction);
-  // Row softmax of scale * scores over columns [0, first_row + r + 1), zero beyond. scores [rows, columns], in place.
-  void (*causal_softmax_forward)(T* scores, int64_t rows, int64_t columns, int64_t first_row, double scale);
-  // dscores = scale * p * (dp - sum_j p dp), in place of dp. probabilities, dp [rows, columns].
-  void (*causal_softmax_backward)(const T* probabilities, T* dp, int64_t rows, int64_t columns, int64_t first_row,
-                                  double scale);
+  // Bytes that a thread needs beside, for a head of these sizes, to compute attention forward or backward.
+  size_t (*attention_scratch)(const AttentionShape& shape);
+  // out = softmax(scale * q k^T, causal) v of every query head of one key/value head; log_sums [H / G, S] gets the
+  // logarithm of each softmax's denominator, over the scale. Nothing of size S * S is kept (Dao et al. 2022, FlashAttention).
+  void (*attention_forward)(const AttentionShape& shape, const AttentionHead<T>& head, T* out, Acc<T>* log_sums,
+                            void* scratch);
+  // The gradients of q, k and v from that of out; `log_sums` as the forward left them.
+  void (*attention_backward)(const AttentionShape& shape, const AttentionHead<T>& head, const Acc<T>* log_sums,
+                             const T* d_out, const AttentionGradients<T>& gradients, void* scratch);
   // Cross-entropy of rows of logits [rows, V] against targets; a negative target is ignored. losses [rows].
   // With `gradient`, logits become d(sum of losses) / d(logits), in place.
   void (*cross_entropy)(T* logits, const int64_t* targets, Acc<T>* losses, int64_t rows, int64_t vocab, bool gradient);
@@ -57,7 +86,7 @@ struct Kernels {
 // The best table for this processor.
 template <class T>
 const Kernels<T>& kernels();
-// "avx512", "avx2" or "baseline".
+// "avx512bf16" (bf16 products, too), "avx512", "avx2" or "baseline".
 const char* instruction_set();
 
 }  // namespace switchyard::kernels

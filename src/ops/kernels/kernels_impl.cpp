@@ -4,60 +4,15 @@
 #include <cstdint>
 #include <cstring>
 
+#include "ops/kernels/attention_impl.h"
 #include "ops/kernels/kernels.h"
+#include "ops/kernels/scalars_impl.h"
 
 #define SWITCHYARD_CONCAT2(a, b) a##b
 #define SWITCHYARD_CONCAT(a, b) SWITCHYARD_CONCAT2(a, b)
 
 namespace switchyard::kernels {
 namespace {
-
-// --- scalars -----------------------------------------------------------------------------------------------------
-
-inline float load(float value) { return value; }
-inline double load(double value) { return value; }
-inline float load(Bf16 value) {
-  const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
-  float result;
-  std::memcpy(&result, &bits, sizeof(result));
-  return result;
-}
-
-inline void store(float* target, float value) { *target = value; }
-inline void store(double* target, double value) { *target = value; }
-// Round to nearest even; NaN stays NaN.
-inline void store(Bf16* target, float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof(bits));
-  const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
-  target->bits = static_cast<uint16_t>(value != value ? 0x7fc0U : rounded);
-}
-
-// e^x to about one unit in the last place (range reduction by ln 2, degree-6 polynomial), written so that it
-// vectorises.
-inline float exponential(float x) {
-  x = x < -87.0F ? -87.0F : x;
-  x = x > 88.0F ? 88.0F : x;
-  const float n = std::nearbyintf(x * 1.44269504F);
-  const float r = (x - n * 0.693359375F) + n * 2.12194440e-4F;
-  float p = 1.0F / 720;
-  p = p * r + 1.0F / 120;
-  p = p * r + 1.0F / 24;
-  p = p * r + 1.0F / 6;
-  p = p * r + 0.5F;
-  p = p * r + 1.0F;
-  p = p * r + 1.0F;
-  const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
-  float power;
-  std::memcpy(&power, &bits, sizeof(power));
-  return p * power;
-}
-inline double exponential(double x) { return std::exp(x); }
-
-template <class A>
-inline A sigmoid(A x) {
-  return A(1) / (A(1) + exponential(-x));
-}
 
 // --- normalisation -----------------------------------------------------------------------------------------------
 
@@ -147,48 +102,6 @@ void rotate(const T* in, T* out, const Acc<T>* cos, const Acc<T>* sin, int64_t h
   }
 }
 
-template <class T>
-void causal_softmax_forward(T* scores, int64_t rows, int64_t columns, int64_t first_row, double scale_) {
-  using A = Acc<T>;
-  const A scale = static_cast<A>(scale_);
-  for (int64_t row = 0; row < rows; ++row, scores += columns) {
-    const int64_t seen = first_row + row + 1 < columns ? first_row + row + 1 : columns;
-    A largest = load(scores[0]);
-#pragma omp simd reduction(max : largest)
-    for (int64_t i = 0; i < seen; ++i) {
-      const A value = load(scores[i]);
-      largest = value > largest ? value : largest;
-    }
-    A sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < seen; ++i) {
-      const A value = exponential((load(scores[i]) - largest) * scale);
-      store(&scores[i], value);
-      sum += value;
-    }
-    const A inverse = A(1) / sum;
-#pragma omp simd
-    for (int64_t i = 0; i < seen; ++i) store(&scores[i], load(scores[i]) * inverse);
-    std::memset(static_cast<void*>(scores + seen), 0, static_cast<size_t>(columns - seen) * sizeof(T));
-  }
-}
-
-template <class T>
-void causal_softmax_backward(const T* probabilities, T* dp, int64_t rows, int64_t columns, int64_t first_row,
-                             double scale_) {
-  using A = Acc<T>;
-  const A scale = static_cast<A>(scale_);
-  for (int64_t row = 0; row < rows; ++row, probabilities += columns, dp += columns) {
-    const int64_t seen = first_row + row + 1 < columns ? first_row + row + 1 : columns;
-    A dot = 0;
-#pragma omp simd reduction(+ : dot)
-    for (int64_t i = 0; i < seen; ++i) dot += load(probabilities[i]) * load(dp[i]);
-#pragma omp simd
-    for (int64_t i = 0; i < seen; ++i) store(&dp[i], scale * load(probabilities[i]) * (load(dp[i]) - dot));
-    std::memset(static_cast<void*>(dp + seen), 0, static_cast<size_t>(columns - seen) * sizeof(T));
-  }
-}
-
 // --- loss --------------------------------------------------------------------------------------------------------
 
 template <class T>
@@ -270,9 +183,9 @@ void combine_backward(const T* rows, const int64_t* position, const Acc<T>* weig
 }
 
 template <class T>
-constexpr Kernels<T> kTable = {
-    rms_norm_forward<T>,       rms_norm_backward<T>,       swiglu_forward<T>, swiglu_backward<T>, rotate<T>,
-    causal_softmax_forward<T>, causal_softmax_backward<T>, cross_entropy<T>,  combine<T>,         combine_backward<T>};
+constexpr Kernels<T> kTable = {rms_norm_forward<T>,   rms_norm_backward<T>,    swiglu_forward<T>,    swiglu_backward<T>,
+                               rotate<T>,             attention_scratch<T>,    attention_forward<T>, attention_backward<T>,
+                               cross_entropy<T>,      combine<T>,              combine_backward<T>};
 
 }  // namespace
 
