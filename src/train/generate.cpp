@@ -12,16 +12,29 @@ double uniform(uint64_t seed, int64_t position) {
   return static_cast<double>(word >> 11) * 0x1.0p-53;
 }
 
-// How many of the probabilities, sorted from the largest, top_k and top_p leave.
-size_t candidates(const std::vector<double>& sorted, const SamplingOptions& options) {
-  size_t count = sorted.size();
-  if (options.top_k > 0) count = std::min(count, static_cast<size_t>(options.top_k));
+struct Candidate {
+  double probability;
+  int32_t id;
+};
+
+// The order of a heap with the most probable on top, of equal ones the first of the vocabulary.
+bool less_likely(const Candidate& a, const Candidate& b) {
+  return a.probability != b.probability ? a.probability < b.probability : a.id > b.id;
+}
+
+// What top_k and top_p leave, the most probable first. Only these are brought into order.
+std::vector<Candidate> most_likely(std::vector<Candidate> all, const SamplingOptions& options) {
+  const size_t most = options.top_k > 0 ? static_cast<size_t>(options.top_k) : all.size();
+  std::vector<Candidate> left;
   double sum = 0;
-  for (size_t i = 0; i < count; ++i) {
-    sum += sorted[i];
-    if (sum >= options.top_p) return i + 1;
+  std::make_heap(all.begin(), all.end(), less_likely);
+  while (!all.empty() && left.size() < most && (left.empty() || sum < options.top_p)) {
+    std::pop_heap(all.begin(), all.end(), less_likely);
+    left.push_back(all.back());
+    sum += left.back().probability;
+    all.pop_back();
   }
-  return count;
+  return left;
 }
 
 torch::Tensor token_row(const std::vector<int32_t>& tokens, torch::Device device) {
@@ -32,20 +45,23 @@ torch::Tensor token_row(const std::vector<int32_t>& tokens, torch::Device device
 
 int32_t sample_token(const torch::Tensor& logits, const SamplingOptions& options, int64_t position) {
   const torch::Tensor wide = logits.detach().to(torch::kCPU, torch::kFloat64);
-  const auto [values, ids] = wide.sort(/*stable=*/true, 0, /*descending=*/true);
-  const int64_t* id = ids.const_data_ptr<int64_t>();
-  if (options.temperature <= 0) return static_cast<int32_t>(id[0]);
-  const torch::Tensor probabilities = torch::softmax(values / options.temperature, 0);
-  const double* p = probabilities.const_data_ptr<double>();
-  const std::vector<double> sorted(p, p + probabilities.numel());
-  const size_t count = candidates(sorted, options);
-  const double total = std::accumulate(sorted.begin(), sorted.begin() + static_cast<int64_t>(count), 0.0);
-  double left = uniform(options.seed, position) * total;
-  for (size_t i = 0; i < count; ++i) {
-    left -= sorted[i];
-    if (left < 0) return static_cast<int32_t>(id[i]);
+  const int64_t count = wide.numel();
+  if (options.temperature <= 0) {
+    const double* logit = wide.const_data_ptr<double>();
+    return static_cast<int32_t>(std::max_element(logit, logit + count) - logit);
   }
-  return static_cast<int32_t>(id[count - 1]);
+  const torch::Tensor probabilities = torch::softmax(wide / options.temperature, 0);
+  std::vector<Candidate> candidates;
+  candidates.reserve(static_cast<size_t>(count));
+  for (int32_t id = 0; id < count; ++id) candidates.push_back({probabilities.const_data_ptr<double>()[id], id});
+  if (options.top_k > 0 || options.top_p < 1) candidates = most_likely(std::move(candidates), options);
+  const auto add = [](double sum, const Candidate& c) { return sum + c.probability; };
+  double left = uniform(options.seed, position) * std::accumulate(candidates.begin(), candidates.end(), 0.0, add);
+  for (const Candidate& candidate : candidates) {
+    left -= candidate.probability;
+    if (left < 0) return candidate.id;
+  }
+  return candidates.back().id;
 }
 
 std::vector<int32_t> generate(Transformer& model, const std::vector<int32_t>& prompt, int32_t end_of_text,
