@@ -2,6 +2,8 @@
 
 #include <ATen/Context.h>
 
+#include "ops/fused.h"
+
 // Exported by LibTorch, with no header in its packages.
 namespace at::native {
 TORCH_API void mkldnn_matmul(const Tensor& mat1, const Tensor& mat2, const Tensor& result, float beta, float alpha);
@@ -30,10 +32,32 @@ bool takes_one_dnn(const Tensor& out, const Tensor& a) {
          at::globalContext().userEnabledMkldnn() && out.numel() * a.size(-1) >= kFewestForOneDnn;
 }
 
+// Up to this many rows a product takes as long as its weights take to arrive.
+constexpr int64_t kFewRows = 4;
+
+// Whether it is a few rows times the transpose of weights.
+bool is_of_few_rows(const Tensor& out, const Tensor& a, const Tensor& b) {
+  return out.dim() == 2 && out.size(0) <= kFewRows && has_fused_kernel(out) && a.is_contiguous() &&
+         b.t().is_contiguous() && out.is_contiguous();
+}
+
+void few_rows_product(Tensor& out, const Tensor& x, const Tensor& weight) {
+  const int64_t count = weight.size(0);
+  const int64_t width = weight.size(1);
+  with_element_type(out, [&]<class T>(T) {
+    parallel_rows(count, width, [&](int64_t begin, int64_t end) {
+      kernels::kernels<T>().few_rows_product(input<T>(x), input<T>(weight) + begin * width, output<T>(out) + begin,
+                                             x.size(0), end - begin, width, count);
+    });
+  });
+}
+
 }  // namespace
 
 void matrix_product_out(Tensor& out, const Tensor& a, const Tensor& b) {
-  if (takes_one_dnn(out, a)) {
+  if (is_of_few_rows(out, a, b)) {
+    few_rows_product(out, a, b.t());
+  } else if (takes_one_dnn(out, a)) {
     at::native::mkldnn_matmul(a, b, out, /*beta=*/0, /*alpha=*/1);
   } else if (out.dim() == 3) {
     at::bmm_out(out, a, b);

@@ -191,6 +191,20 @@ TEST_P(KernelTables, Attention) {
   }
 }
 
+TEST_P(KernelTables, FewRowsProduct) {
+  for (const int64_t width : kWidths) {
+    const Tensor x = values({3, width}, 1), weight = values({5, width}, 2);
+    const Tensor expected = torch::mm(x.to(kF64), weight.to(kF64).t());
+    compare_tables(GetParam(), [&]<class T>(const Kernels<T>& table, T) -> Results {
+      Tensor out = zeros({3, 6});  // the last column is another's
+      table.few_rows_product(input<T>(x), input<T>(weight), output<T>(out), 3, 5, width, 6);
+      EXPECT_TRUE(close(out.narrow(1, 0, 5), expected, GetParam()));
+      EXPECT_TRUE(out.select(1, 5).eq(0).all().template item<bool>());
+      return {out};
+    });
+  }
+}
+
 TEST_P(KernelTables, CrossEntropy) {
   for (const int64_t vocab : kWidths) {
     for (const double size : {1.0, 30.0}) {

@@ -72,6 +72,10 @@ struct Kernels {
   // The gradients of q, k and v from that of out; `log_sums` as the forward left them.
   void (*attention_backward)(const AttentionShape& shape, const AttentionHead<T>& head, const Acc<T>* log_sums,
                              const T* d_out, const AttentionGradients<T>& gradients, void* scratch);
+  // out[m, n] = x[m] . weight[n]: products of a few rows, which wait for the weights to come from memory.
+  // x [rows, width], weight [count, width]; out [rows, count] with rows out_stride apart.
+  void (*few_rows_product)(const T* x, const T* weight, T* out, int64_t rows, int64_t count, int64_t width,
+                           int64_t out_stride);
   // Cross-entropy of rows of logits [rows, V] against targets; a negative target is ignored. losses [rows].
   // With `gradient`, logits become d(sum of losses) / d(logits), in place.
   void (*cross_entropy)(T* logits, const int64_t* targets, Acc<T>* losses, int64_t rows, int64_t vocab, bool gradient);

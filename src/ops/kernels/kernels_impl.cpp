@@ -102,6 +102,22 @@ void rotate(const T* in, T* out, const Acc<T>* cos, const Acc<T>* sin, int64_t h
   }
 }
 
+// --- products of a few rows -----------------------------------------------------------------------------------------
+
+template <class T>
+void few_rows_product(const T* x, const T* weight, T* out, int64_t rows, int64_t count, int64_t width,
+                      int64_t out_stride) {
+  for (int64_t n = 0; n < count; ++n, weight += width) {
+    for (int64_t m = 0; m < rows; ++m) {
+      const T* row = x + m * width;
+      Acc<T> sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t i = 0; i < width; ++i) sum += load(row[i]) * load(weight[i]);
+      store(&out[m * out_stride + n], sum);
+    }
+  }
+}
+
 // --- loss --------------------------------------------------------------------------------------------------------
 
 template <class T>
@@ -185,7 +201,7 @@ void combine_backward(const T* rows, const int64_t* position, const Acc<T>* weig
 template <class T>
 constexpr Kernels<T> kTable = {rms_norm_forward<T>,   rms_norm_backward<T>,    swiglu_forward<T>,    swiglu_backward<T>,
                                rotate<T>,             attention_scratch<T>,    attention_forward<T>, attention_backward<T>,
-                               cross_entropy<T>,      combine<T>,              combine_backward<T>};
+                               few_rows_product<T>,   cross_entropy<T>,        combine<T>,           combine_backward<T>};
 
 }  // namespace
 
