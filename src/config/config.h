@@ -228,7 +228,7 @@ enum class AlarmAction { kOff, kWarn, kStop };
 // When the routers of a layer count as collapsed. Judged on every logged step.
 struct AlarmConfig {
   AlarmAction action = AlarmAction::kWarn;
-  double load_share = 0.5;  // one expert's share of its highest possible load (every token)
+  double load_share = 0.5;  // alarm: an expert's load has come so far from its fair share K / E (0) to every token (1)
   double dead_share = 0.5;  // share of the layer's experts that are dead
   int64_t patience = 3;     // logged steps in a row
 };
