@@ -10,72 +10,65 @@
 namespace switchyard {
 namespace {
 
-using Table = std::vector<std::vector<int64_t>>;
-
-// Units (experts, or groups of them) that tokens chose together. The diagonal of `pairs` is zero.
-struct Units {
-  Table pairs;
-  std::vector<int64_t> loads;
-
-  explicit Units(size_t count) : pairs(count, std::vector<int64_t>(count, 0)), loads(count, 0) {}
-  size_t size() const { return loads.size(); }
-};
-
-// unit_of[expert]: which unit an expert is part of, or -1: of none of these.
-Units count_units(const ExpertSets& sets, const std::vector<int64_t>& unit_of, size_t count) {
-  Units units(count);
+// The table that co_locate() takes. unit_of[expert]: which unit an expert is part of, or -1: of none of these.
+CountTable count_pairs(const ExpertSets& sets, const std::vector<int64_t>& unit_of, size_t count) {
+  CountTable pairs(count, std::vector<double>(count, 0.0));
   std::vector<size_t> chosen;
-  for (const auto& [experts, tokens] : sets) {
+  for (const auto& [experts, count_of_set] : sets) {
+    const auto tokens = static_cast<double>(count_of_set);
     chosen.clear();
     for (const int32_t expert : experts) {
       const int64_t unit = unit_of[static_cast<size_t>(expert)];
       if (unit >= 0) chosen.push_back(static_cast<size_t>(unit));
     }
     for (const size_t a : chosen) {
-      units.loads[a] += tokens;
+      pairs[a][a] += tokens;
       for (const size_t b : chosen) {
-        if (a != b) units.pairs[a][b] += tokens;
+        if (a != b) pairs[a][b] += tokens;
       }
     }
   }
-  return units;
+  return pairs;
 }
 
-// The rank of each unit.
-std::vector<size_t> fill_ranks(const Units& units, size_t ranks) {
-  const size_t room = units.size() / ranks;
-  std::vector<size_t> rank_of(units.size(), ranks);
-  std::vector<int64_t> ties(units.size());
-  for (size_t placed = 0; placed < units.size(); ++placed) {
+std::vector<size_t> fill_ranks(const CountTable& pairs, size_t ranks) {
+  const size_t units = pairs.size();
+  const size_t room = (units + ranks - 1) / ranks;
+  std::vector<size_t> rank_of(units, ranks);
+  std::vector<double> ties(units);
+  for (size_t placed = 0; placed < units; ++placed) {
     // The first of a rank is the busiest; the others are tied to those before.
-    if (placed % room == 0) std::fill(ties.begin(), ties.end(), 0);
-    const std::vector<int64_t>& merit = placed % room == 0 ? units.loads : ties;
-    size_t best = units.size();
-    for (size_t unit = 0; unit < units.size(); ++unit) {
-      if (rank_of[unit] == ranks && (best == units.size() || merit[unit] > merit[best])) best = unit;
+    const bool first = placed % room == 0;
+    if (first) std::fill(ties.begin(), ties.end(), 0.0);
+    const auto merit = [&](size_t unit) { return first ? pairs[unit][unit] : ties[unit]; };
+    size_t best = units;
+    for (size_t unit = 0; unit < units; ++unit) {
+      if (rank_of[unit] == ranks && (best == units || merit(unit) > merit(best))) best = unit;
     }
     rank_of[best] = placed / room;
-    for (size_t unit = 0; unit < units.size(); ++unit) ties[unit] += units.pairs[best][unit];
+    for (size_t unit = 0; unit < units; ++unit) ties[unit] += pairs[best][unit];
   }
   return rank_of;
 }
 
 // Exchanges units between ranks until no exchange of two brings more pairs onto one rank.
-void improve_by_exchanges(const Units& units, size_t ranks, std::vector<size_t>& rank_of) {
-  Table with_rank(units.size(), std::vector<int64_t>(ranks, 0));  // pairs of a unit with those of a rank
-  for (size_t a = 0; a < units.size(); ++a) {
-    for (size_t b = 0; b < units.size(); ++b) with_rank[a][rank_of[b]] += units.pairs[a][b];
+void improve_by_exchanges(const CountTable& pairs, size_t ranks, std::vector<size_t>& rank_of) {
+  const size_t units = pairs.size();
+  const auto tie = [&](size_t a, size_t b) { return a == b ? 0.0 : pairs[a][b]; };
+  CountTable with_rank(units, std::vector<double>(ranks, 0.0));  // ties of a unit to those of a rank
+  for (size_t a = 0; a < units; ++a) {
+    for (size_t b = 0; b < units; ++b) with_rank[a][rank_of[b]] += tie(a, b);
   }
   const auto gain = [&](size_t a, size_t b) {
     return with_rank[a][rank_of[b]] + with_rank[b][rank_of[a]] - with_rank[a][rank_of[a]] - with_rank[b][rank_of[b]] -
-           2 * units.pairs[a][b];
+           2 * tie(a, b);
   };
   for (;;) {
-    int64_t most = 0;
+    double most = 0;
     size_t first = 0;
     size_t second = 0;
-    for (size_t a = 0; a < units.size(); ++a) {
-      for (size_t b = a + 1; b < units.size(); ++b) {
+    for (size_t a = 0; a < units; ++a) {
+      for (size_t b = a + 1; b < units; ++b) {
         if (rank_of[a] == rank_of[b] || gain(a, b) <= most) continue;
         most = gain(a, b);
         first = a;
@@ -83,8 +76,8 @@ void improve_by_exchanges(const Units& units, size_t ranks, std::vector<size_t>&
       }
     }
     if (most == 0) return;
-    for (size_t unit = 0; unit < units.size(); ++unit) {
-      const int64_t change = units.pairs[unit][second] - units.pairs[unit][first];
+    for (size_t unit = 0; unit < units; ++unit) {
+      const double change = tie(unit, second) - tie(unit, first);
       with_rank[unit][rank_of[first]] += change;
       with_rank[unit][rank_of[second]] -= change;
     }
@@ -93,11 +86,10 @@ void improve_by_exchanges(const Units& units, size_t ranks, std::vector<size_t>&
 }
 
 // Units rank by rank, ascending within a rank; the rank with the lowest unit comes first.
-std::vector<size_t> units_in_order(const Units& units, size_t ranks) {
-  std::vector<size_t> rank_of = fill_ranks(units, ranks);
-  improve_by_exchanges(units, ranks, rank_of);
+std::vector<size_t> units_in_order(const CountTable& pairs, size_t ranks) {
+  const std::vector<size_t> rank_of = co_locate(pairs, ranks);
   std::vector<std::vector<size_t>> members(ranks);
-  for (size_t unit = 0; unit < units.size(); ++unit) members[rank_of[unit]].push_back(unit);
+  for (size_t unit = 0; unit < rank_of.size(); ++unit) members[rank_of[unit]].push_back(unit);
   std::sort(members.begin(), members.end());
   std::vector<size_t> order;
   for (const auto& of_rank : members) order.insert(order.end(), of_rank.begin(), of_rank.end());
@@ -109,9 +101,9 @@ ExpertOrdering place_groups(const ExpertSets& sets, int64_t num_experts, int64_t
   const int64_t size = num_experts / num_groups;
   std::vector<int64_t> unit_of;
   for (int64_t expert = 0; expert < num_experts; ++expert) unit_of.push_back(expert / size);
-  const Units units = count_units(sets, unit_of, static_cast<size_t>(num_groups));
+  const CountTable pairs = count_pairs(sets, unit_of, static_cast<size_t>(num_groups));
   ExpertOrdering order;
-  for (const size_t group : units_in_order(units, static_cast<size_t>(ranks))) {
+  for (const size_t group : units_in_order(pairs, static_cast<size_t>(ranks))) {
     for (int64_t i = 0; i < size; ++i) order.push_back(static_cast<int64_t>(group) * size + i);
   }
   return order;
@@ -124,8 +116,8 @@ ExpertOrdering place_within_groups(const ExpertSets& sets, int64_t num_experts, 
   for (int64_t first = 0; first < num_experts; first += size) {
     std::vector<int64_t> unit_of(static_cast<size_t>(num_experts), -1);
     for (int64_t i = 0; i < size; ++i) unit_of[static_cast<size_t>(first + i)] = i;
-    const Units units = count_units(sets, unit_of, static_cast<size_t>(size));
-    for (const size_t unit : units_in_order(units, static_cast<size_t>(ranks / num_groups))) {
+    const CountTable pairs = count_pairs(sets, unit_of, static_cast<size_t>(size));
+    for (const size_t unit : units_in_order(pairs, static_cast<size_t>(ranks / num_groups))) {
       order.push_back(first + static_cast<int64_t>(unit));
     }
   }
@@ -133,6 +125,12 @@ ExpertOrdering place_within_groups(const ExpertSets& sets, int64_t num_experts, 
 }
 
 }  // namespace
+
+std::vector<size_t> co_locate(const CountTable& pairs, size_t ranks) {
+  std::vector<size_t> rank_of = fill_ranks(pairs, ranks);
+  improve_by_exchanges(pairs, ranks, rank_of);
+  return rank_of;
+}
 
 ExpertOrdering experts_in_order(int64_t num_experts) {
   ExpertOrdering order(static_cast<size_t>(num_experts));

@@ -5,6 +5,8 @@
 #include <numeric>
 #include <set>
 
+#include "metrics/expert_placement.h"
+
 namespace switchyard {
 namespace {
 
@@ -16,14 +18,9 @@ std::vector<int64_t> heaviest_first(const std::vector<double>& loads) {
   return order;
 }
 
-size_t room_of_device(size_t num_experts, int num_devices) {
-  const auto devices = static_cast<size_t>(num_devices);
-  return (num_experts + devices - 1) / devices;
-}
-
 // The fewest devices for one token: those of its experts that stand on one device only, and, where an expert with
 // replicas has none of its devices among them, one more.
-int64_t devices_of_token(const ServedStep& step, size_t token, const Placement& placement) {
+int64_t devices_of_token(const TokenChoices& step, size_t token, const Placement& placement) {
   std::set<int> devices;
   for (const bool replicated : {false, true}) {
     for (int64_t i = step.begin[token]; i < step.begin[token + 1]; ++i) {
@@ -57,18 +54,18 @@ double highest_over_mean(const std::vector<double>& loads) {
 
 }  // namespace
 
-std::vector<double> loads_of(const std::vector<ServedStep>& steps, int64_t num_experts) {
+std::vector<double> loads_of(const std::vector<TokenChoices>& steps, int64_t num_experts) {
   std::vector<double> loads(static_cast<size_t>(num_experts), 0.0);
-  for (const ServedStep& step : steps) {
+  for (const TokenChoices& step : steps) {
     for (const int32_t expert : step.choices) ++loads[static_cast<size_t>(expert)];
   }
   return loads;
 }
 
-CountTable pairs_of(const std::vector<ServedStep>& steps, int64_t num_experts) {
+CountTable pairs_of(const std::vector<TokenChoices>& steps, int64_t num_experts) {
   const auto size = static_cast<size_t>(num_experts);
   CountTable pairs(size, std::vector<double>(size, 0.0));
-  for (const ServedStep& step : steps) {
+  for (const TokenChoices& step : steps) {
     for (size_t token = 0; token + 1 < step.begin.size(); ++token) {
       for (int64_t a = step.begin[token]; a < step.begin[token + 1]; ++a) {
         for (int64_t b = step.begin[token]; b < step.begin[token + 1]; ++b) {
@@ -90,8 +87,8 @@ Placement place_by_index(int64_t num_experts, int num_devices) {
 }
 
 Placement place_by_load(const std::vector<double>& loads, int num_devices) {
-  const size_t room = room_of_device(loads.size(), num_devices);
   std::vector<double> device_loads(static_cast<size_t>(num_devices), 0.0);
+  const size_t room = (loads.size() + device_loads.size() - 1) / device_loads.size();
   std::vector<size_t> held(device_loads.size(), 0);
   Placement placement(loads.size());
   for (const int64_t expert : heaviest_first(loads)) {
@@ -108,26 +105,9 @@ Placement place_by_load(const std::vector<double>& loads, int num_devices) {
 }
 
 Placement place_by_pairs(const CountTable& pairs, int num_devices) {
-  const size_t num_experts = pairs.size();
-  const size_t room = room_of_device(num_experts, num_devices);
-  Placement placement(num_experts);
-  std::vector<size_t> members;
-  for (size_t placed = 0; placed < num_experts; ++placed) {
-    if (placed % room == 0) members.clear();
-    size_t best = num_experts;
-    double most = -1;
-    for (size_t expert = 0; expert < num_experts; ++expert) {
-      if (!placement[expert].empty()) continue;
-      // The first one of a device: the expert with the most tokens.
-      double ties = members.empty() ? pairs[expert][expert] : 0.0;
-      for (const size_t member : members) ties += pairs[expert][member];
-      if (ties > most) {
-        most = ties;
-        best = expert;
-      }
-    }
-    placement[best] = {static_cast<int>(placed / room)};
-    members.push_back(best);
+  Placement placement;
+  for (const size_t device : co_locate(pairs, static_cast<size_t>(num_devices))) {
+    placement.push_back({static_cast<int>(device)});
   }
   return placement;
 }
@@ -142,10 +122,10 @@ Placement replicate_hottest(Placement placement, const std::vector<double>& load
   return placement;
 }
 
-PlacementEffect placement_effect(const std::vector<ServedStep>& steps, const Placement& placement, int num_devices) {
+PlacementEffect placement_effect(const std::vector<TokenChoices>& steps, const Placement& placement, int num_devices) {
   PlacementEffect effect;
   double tokens = 0;
-  for (const ServedStep& step : steps) {
+  for (const TokenChoices& step : steps) {
     std::vector<double> loads(static_cast<size_t>(num_devices), 0.0);
     const std::vector<double> of_expert = loads_of({step}, static_cast<int64_t>(placement.size()));
     for (const bool replicated : {false, true}) {
@@ -164,12 +144,12 @@ PlacementEffect placement_effect(const std::vector<ServedStep>& steps, const Pla
   return effect;
 }
 
-int64_t experts_touched(const ServedStep& step, int64_t num_experts) {
+int64_t experts_touched(const TokenChoices& step, int64_t num_experts) {
   const std::vector<double> loads = loads_of({step}, num_experts);
   return std::count_if(loads.begin(), loads.end(), [](double load) { return load > 0; });
 }
 
-double load_imbalance(const ServedStep& step, int64_t num_experts) {
+double load_imbalance(const TokenChoices& step, int64_t num_experts) {
   return highest_over_mean(loads_of({step}, num_experts));
 }
 

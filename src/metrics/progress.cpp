@@ -7,8 +7,10 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 #include <vector>
 
+#include "base/logging.h"
 #include "base/text.h"
 
 namespace switchyard {
@@ -30,6 +32,8 @@ std::string joined(const std::vector<std::string>& parts) {
   return text;
 }
 
+std::string time_left(double seconds) { return as_duration(seconds) + " left"; }
+
 // Most important first, so that a narrow terminal loses the others. All ASCII: a byte is a column.
 std::vector<std::string> facts(const Progress& progress) {
   std::vector<std::string> parts = {"step " + std::to_string(progress.step) + "/" + std::to_string(progress.max_steps),
@@ -38,13 +42,15 @@ std::vector<std::string> facts(const Progress& progress) {
   if (std::isfinite(progress.tokens_per_second)) {
     parts.push_back(with_thousands(std::llround(progress.tokens_per_second)) + " tok/s");
   }
-  if (std::isfinite(progress.seconds_left)) parts.push_back(as_duration(progress.seconds_left) + " left");
+  if (std::isfinite(progress.seconds_left)) parts.push_back(time_left(progress.seconds_left));
   return parts;
 }
 
-std::string bar(const Progress& progress, int width) {
-  const double share =
-      progress.max_steps > 0 ? static_cast<double>(progress.step) / static_cast<double>(progress.max_steps) : 0.0;
+double share_of(int64_t done, int64_t total) {
+  return total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 0.0;
+}
+
+std::string bar(double share, int width) {
   const int filled = static_cast<int>(std::clamp(share, 0.0, 1.0) * width);
   std::string text;
   for (int i = 0; i < width; ++i) text += i < filled ? "━" : "─";
@@ -53,13 +59,11 @@ std::string bar(const Progress& progress, int width) {
 
 int terminal_width() {
   winsize size{};
-  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+  // The last column stays free: some terminals wrap as soon as it is written.
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? std::max(1, size.ws_col - 1) : 79;
 }
 
-}  // namespace
-
-std::string format_progress(const Progress& progress, int width) {
-  std::vector<std::string> parts = facts(progress);
+std::string fitted(std::vector<std::string> parts, double share, int width) {
   std::string text = joined(parts);
   if (width <= 0) return text;
   while (parts.size() > 1 && static_cast<int>(text.size()) > width) {
@@ -67,8 +71,14 @@ std::string format_progress(const Progress& progress, int width) {
     text = joined(parts);
   }
   const int room = width - static_cast<int>(text.size()) - 2;
-  if (room >= kSmallestBar) return bar(progress, std::min(room, kLargestBar)) + kGap + text;
+  if (room >= kSmallestBar) return bar(share, std::min(room, kLargestBar)) + kGap + text;
   return text.substr(0, static_cast<size_t>(width));
+}
+
+}  // namespace
+
+std::string format_progress(const Progress& progress, int width) {
+  return fitted(facts(progress), share_of(progress.step, progress.max_steps), width);
 }
 
 ProgressLine::ProgressLine() : terminal_(::isatty(STDERR_FILENO) == 1) {}
@@ -82,8 +92,7 @@ void ProgressLine::update(const Progress& progress) {
     std::fprintf(stderr, "%s\n", format_progress(progress, 0).c_str());
     return;
   }
-  // The last column stays free: some terminals wrap as soon as it is written.
-  show(format_progress(progress, std::max(1, terminal_width() - 1)));
+  show(format_progress(progress, terminal_width()));
 }
 
 void ProgressLine::show(const std::string& text) {
@@ -98,6 +107,23 @@ void ProgressLine::clear() {
   std::fputs("\r\x1b[K", stderr);
   std::fflush(stderr);
   dirty_ = false;
+}
+
+WorkProgress::WorkProgress(std::string what) : what_(std::move(what)) {
+  before_terminal_message([this] { line_.clear(); });
+}
+
+WorkProgress::~WorkProgress() {
+  before_terminal_message({});
+  line_.clear();
+}
+
+void WorkProgress::update(int64_t done, int64_t total) {
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
+  std::vector<std::string> parts = {what_ + " " + with_thousands(done) + "/" + with_thousands(total)};
+  if (done > 0)
+    parts.push_back(time_left(elapsed.count() * static_cast<double>(total - done) / static_cast<double>(done)));
+  line_.show(fitted(std::move(parts), share_of(done, total), terminal_width()));
 }
 
 }  // namespace switchyard

@@ -1,6 +1,7 @@
 // The progress of a run on the terminal: one line that rewrites itself, or plain lines where there is no terminal.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -31,6 +32,24 @@ class ProgressLine {
  private:
   bool terminal_;
   bool dirty_ = false;
+};
+
+// Work that consists of parts of about one length, on a terminal only: "batches routed 12/60  1m 05s left". While it
+// lives, log messages clear its line.
+class WorkProgress {
+ public:
+  explicit WorkProgress(std::string what);
+  ~WorkProgress();
+  WorkProgress(const WorkProgress&) = delete;
+  WorkProgress& operator=(const WorkProgress&) = delete;
+
+  // The time left is taken from the speed since the start.
+  void update(int64_t done, int64_t total);
+
+ private:
+  std::string what_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  ProgressLine line_;
 };
 
 // "step 120/1000  loss 2.345  balance 1.03  8,412 tok/s  1m 05s left", in at most `width` columns: a bar before it

@@ -1,5 +1,8 @@
 #include "train/routed_batches.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "base/errors.h"
 
 namespace switchyard {
@@ -41,14 +44,17 @@ void require_experts(const LoadedModel& loaded, const std::string& path) {
   if (!loaded.config.moe) throw ConfigError(path + " is a dense model: it has no routing");
 }
 
-void route_validation(LoadedModel& loaded, const Dataset& dataset, const BatchUser& use) {
+void route_validation(LoadedModel& loaded, const Dataset& dataset, const BatchUser& use, WorkProgress* progress) {
   const TrainingConfig& training = loaded.config.training;
+  std::vector<TokenBatch> batches;
   for (size_t d = 0; d < dataset.domains.size(); ++d) {
-    const auto domain = static_cast<int64_t>(d);
-    for (const TokenBatch& batch : validation_batches(dataset, domain, training.micro_batch_size,
-                                                      loaded.config.eval.batches, training.seq_length)) {
-      route(loaded, batch, domain, use);
-    }
+    std::ranges::move(validation_batches(dataset, static_cast<int64_t>(d), training.micro_batch_size,
+                                         loaded.config.eval.batches, training.seq_length),
+                      std::back_inserter(batches));
+  }
+  for (size_t i = 0; i < batches.size(); ++i) {
+    route(loaded, batches[i], batches[i].domains.front(), use);
+    if (progress != nullptr) progress->update(static_cast<int64_t>(i + 1), static_cast<int64_t>(batches.size()));
   }
 }
 

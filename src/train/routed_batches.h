@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "metrics/progress.h"
 #include "train/routes.h"
 #include "train/run_state.h"
 
@@ -26,7 +27,9 @@ Dataset open_dataset_of(const LoadedModel& loaded);
 void require_experts(const LoadedModel& loaded, const std::string& path);
 
 // The model in evaluation mode over the validation windows that an evaluation sees (eval.batches per domain, 0: all).
-void route_validation(LoadedModel& loaded, const Dataset& dataset, const BatchUser& use);
+// `progress` counts batches.
+void route_validation(LoadedModel& loaded, const Dataset& dataset, const BatchUser& use,
+                      WorkProgress* progress = nullptr);
 // Over `tokens`, in windows of training.seq_length.
 void route_tokens(LoadedModel& loaded, const std::vector<int32_t>& tokens, const BatchUser& use);
 

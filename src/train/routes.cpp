@@ -38,6 +38,18 @@ std::vector<Routes> routes_of(const ModelOutput& output) {
   return all;
 }
 
+void append_choices(const Routes& routes, TokenChoices& choices) {
+  const int64_t top_k = routes.expert_ids.size(1);
+  const Tensor ids = routes.expert_ids.cpu().contiguous();
+  const Tensor chosen = routes.chosen.cpu().contiguous();
+  for (int64_t choice = 0; choice < ids.numel(); ++choice) {
+    if (chosen.const_data_ptr<bool>()[choice]) {
+      choices.choices.push_back(static_cast<int32_t>(ids.const_data_ptr<int64_t>()[choice]));
+    }
+    if ((choice + 1) % top_k == 0) choices.begin.push_back(static_cast<int64_t>(choices.choices.size()));
+  }
+}
+
 Tensor multi_hot(const Routes& routes) {
   const Tensor ones = routes.chosen.to(torch::kFloat32);
   return torch::zeros({ones.size(0), routes.num_experts}, ones.options()).scatter_add_(1, routes.expert_ids, ones);

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "metrics/placement.h"
 #include "model/transformer.h"
 
 namespace switchyard {
@@ -21,6 +22,9 @@ struct Routes {
 // One per MoE layer, rows in the order of the tokens also where a block saw only some of them (Mixture of Depths): the
 // others have no assignment there. Keeps no graph. Collectives: none.
 std::vector<Routes> routes_of(const ModelOutput& output);
+
+// Adds the assignments of these tokens, any device.
+void append_choices(const Routes& routes, TokenChoices& choices);
 
 // [T, E] float32, 1 where the expert is chosen. Sums of it are exact up to 2^24 tokens.
 torch::Tensor multi_hot(const Routes& routes);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <numeric>
 
@@ -17,6 +18,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kMixed = "mixed";
+constexpr int64_t kTokensOfPass = 16;  // that a pass costs as much as, however few it has; roughly
 
 // Texts of prompt + steps tokens.
 using Texts = std::vector<std::vector<int32_t>>;
@@ -48,27 +50,45 @@ Texts mixed_texts(const std::map<std::string, Texts>& by_domain, size_t wanted) 
   return mixed;
 }
 
-ServedStep served_step(const Routes& routes) {
-  ServedStep step;
-  const int64_t top_k = routes.expert_ids.size(1);
-  const torch::Tensor ids = routes.expert_ids.cpu().contiguous();
-  const torch::Tensor chosen = routes.chosen.cpu().contiguous();
-  for (int64_t choice = 0; choice < ids.numel(); ++choice) {
-    if (chosen.const_data_ptr<bool>()[choice]) {
-      step.choices.push_back(static_cast<int32_t>(ids.const_data_ptr<int64_t>()[choice]));
-    }
-    if ((choice + 1) % top_k == 0) step.begin.push_back(static_cast<int64_t>(step.choices.size()));
+std::map<std::string, Texts> traffic_of(const Dataset& dataset, const ServingOptions& options) {
+  const int64_t largest = *std::max_element(options.batch_sizes.begin(), options.batch_sizes.end());
+  std::map<std::string, Texts> traffic;
+  for (size_t d = 0; d < dataset.domains.size(); ++d) {
+    traffic[dataset.domains[d].name] =
+        texts_of_domain(dataset, static_cast<int64_t>(d), options.prompt + options.steps, largest);
   }
-  return step;
+  traffic[kMixed] = mixed_texts(traffic, static_cast<size_t>(largest));
+  return traffic;
+}
+
+// The sizes of batches for which there are enough texts.
+std::vector<int64_t> batches_of(const Texts& texts, const ServingOptions& options) {
+  std::vector<int64_t> sizes;
+  for (const int64_t size : options.batch_sizes) {
+    if (static_cast<size_t>(size) <= texts.size()) sizes.push_back(size);
+  }
+  return sizes;
+}
+
+// What all decoding costs, for the time that is left: tokens, and kTokensOfPass for each forward pass.
+int64_t cost_of(const std::map<std::string, Texts>& traffic, const ServingOptions& options) {
+  int64_t cost = 0;
+  for (const auto& [name, texts] : traffic) {
+    for (const int64_t size : batches_of(texts, options)) {
+      cost += size * (options.prompt + options.steps) + kTokensOfPass * (1 + options.steps);
+    }
+  }
+  return cost;
 }
 
 struct Decoded {
-  std::vector<double> seconds;                         // of every step
-  std::map<int64_t, std::vector<ServedStep>> routing;  // by MoE layer, step by step
+  std::vector<double> seconds;                           // of every step
+  std::map<int64_t, std::vector<TokenChoices>> routing;  // by MoE layer, step by step
 };
 
-// The first `batch` texts, decoded together.
-Decoded decode(Transformer& model, const Texts& texts, int64_t batch, const ServingOptions& options) {
+// The first `batch` texts, decoded together. `count` is told the tokens of each forward pass.
+Decoded decode(Transformer& model, const Texts& texts, int64_t batch, const ServingOptions& options,
+               const std::function<void(int64_t)>& count) {
   const torch::NoGradGuard no_grad;
   const torch::Device device = model->output_weight().device();
   const int64_t length = options.prompt + options.steps;
@@ -80,6 +100,7 @@ Decoded decode(Transformer& model, const Texts& texts, int64_t batch, const Serv
   const torch::Tensor tokens = torch::tensor(flat, torch::kInt64).view({batch, length}).to(device);
   KvCache cache = model->make_cache(batch, length);
   model->forward(tokens.narrow(1, 0, options.prompt), &cache);
+  count(batch * options.prompt);
   Decoded decoded;
   for (int64_t step = 0; step < options.steps; ++step) {
     const auto begin = Clock::now();
@@ -87,7 +108,8 @@ Decoded decode(Transformer& model, const Texts& texts, int64_t batch, const Serv
     // What a server reads of each step: the most likely tokens. This also waits for the device.
     const torch::Tensor next = model->logits(output.hidden).argmax(1).cpu();
     decoded.seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
-    for (const Routes& routes : routes_of(output)) decoded.routing[routes.layer].push_back(served_step(routes));
+    for (const Routes& routes : routes_of(output)) append_choices(routes, decoded.routing[routes.layer].emplace_back());
+    count(batch);
   }
   return decoded;
 }
@@ -103,7 +125,7 @@ OrderedJson traffic_json(const std::string& traffic, int64_t batch, const Decode
                          const MoeConfig& moe) {
   double touched = 0, imbalance = 0, count = 0;
   for (const auto& [layer, steps] : decoded.routing) {
-    for (const ServedStep& step : steps) {
+    for (const TokenChoices& step : steps) {
       touched += static_cast<double>(experts_touched(step, moe.num_experts));
       imbalance += load_imbalance(step, moe.num_experts);
       ++count;
@@ -124,12 +146,13 @@ OrderedJson traffic_json(const std::string& traffic, int64_t batch, const Decode
           {"latency_p99", quantile(decoded.seconds, 0.99)}};
 }
 
-std::vector<ServedStep> half(const std::vector<ServedStep>& steps, bool second) {
+std::vector<TokenChoices> half(const std::vector<TokenChoices>& steps, bool second) {
   const auto middle = steps.begin() + static_cast<int64_t>(steps.size() / 2);
-  return second ? std::vector<ServedStep>(middle, steps.end()) : std::vector<ServedStep>(steps.begin(), middle);
+  return second ? std::vector<TokenChoices>(middle, steps.end()) : std::vector<TokenChoices>(steps.begin(), middle);
 }
 
-std::map<std::string, Placement> placements_of(const std::vector<ServedStep>& seen, int64_t num_experts, int devices) {
+std::map<std::string, Placement> placements_of(const std::vector<TokenChoices>& seen, int64_t num_experts,
+                                               int devices) {
   const std::vector<double> loads = loads_of(seen, num_experts);
   const Placement by_index = place_by_index(num_experts, devices);
   std::vector<double> others = loads;
@@ -211,22 +234,22 @@ OrderedJson study_serving(LoadedModel& loaded, const Dataset& dataset, const std
   loaded.model->cast_matrices();
   const MoeConfig& moe = *loaded.config.moe;
   const WeightBytes bytes = weight_bytes_of(loaded.model);
-  const int64_t largest = *std::max_element(options.batch_sizes.begin(), options.batch_sizes.end());
-  std::map<std::string, Texts> traffic;
-  for (size_t d = 0; d < dataset.domains.size(); ++d) {
-    traffic[dataset.domains[d].name] =
-        texts_of_domain(dataset, static_cast<int64_t>(d), options.prompt + options.steps, largest);
-  }
-  traffic[kMixed] = mixed_texts(traffic, static_cast<size_t>(largest));
+  const std::map<std::string, Texts> traffic = traffic_of(dataset, options);
   OrderedJson rows = OrderedJson::array();
   std::map<std::string, Decoded> last;
-  for (const auto& [name, texts] : traffic) {
-    for (const int64_t batch : options.batch_sizes) {
-      if (static_cast<size_t>(batch) > texts.size()) continue;
-      log_info(formatted("%s: batches of %ld", name.c_str(), batch));
-      if (rows.empty()) decode(loaded.model, texts, batch, options);  // the first run is slow
-      last[name] = decode(loaded.model, texts, batch, options);
-      rows.push_back(traffic_json(name, batch, last[name], bytes, moe));
+  {
+    WorkProgress progress("decoding");
+    int64_t done = 0;
+    const auto count = [&, all = cost_of(traffic, options)](int64_t tokens) {
+      progress.update(done += tokens + kTokensOfPass, all);
+    };
+    for (const auto& [name, texts] : traffic) {
+      for (const int64_t batch : batches_of(texts, options)) {
+        log_info(formatted("%s: batches of %ld", name.c_str(), batch));
+        if (rows.empty()) decode(loaded.model, texts, batch, options, [](int64_t) {});  // the first run is slow
+        last[name] = decode(loaded.model, texts, batch, options, count);
+        rows.push_back(traffic_json(name, batch, last[name], bytes, moe));
+      }
     }
   }
   if (rows.empty()) {

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kPositionParts = 16;
 constexpr size_t kPairs = 128;
+constexpr int64_t kScoresOfLayer = 5;
 constexpr size_t kTokenTableEntries = 12000;  // of all experts and layers of a page, so that it stays small
 
 Json rounded(double value) { return page::rounded(value, 6); }
@@ -97,16 +98,8 @@ void SpecialisationStudy::add(const RoutedBatch& batch) {
   }
   layers_.resize(batch.routes.size());
   for (size_t i = 0; i < layers_.size(); ++i) {
-    const Routes& routes = batch.routes[i];
-    Layer& layer = layers_[i];
-    layer.index = routes.layer;
-    const int64_t top_k = routes.expert_ids.size(1);
-    for (int64_t choice = 0; choice < routes.expert_ids.numel(); ++choice) {
-      if (routes.chosen.const_data_ptr<bool>()[choice]) {
-        layer.choices.push_back(static_cast<int32_t>(routes.expert_ids.const_data_ptr<int64_t>()[choice]));
-      }
-      if ((choice + 1) % top_k == 0) layer.begin.push_back(static_cast<int64_t>(layer.choices.size()));
-    }
+    layers_[i].index = batch.routes[i].layer;
+    append_choices(batch.routes[i], layers_[i]);
   }
 }
 
@@ -180,7 +173,7 @@ OrderedJson SpecialisationStudy::given_token_json(const Layer& layer, const std:
                     permutation_baseline(sequence_domain_, information, options_.shufflings, options_.seed));
 }
 
-OrderedJson SpecialisationStudy::layer_json(const Layer& layer) const {
+OrderedJson SpecialisationStudy::layer_json(const Layer& layer, const std::function<void()>& scored) const {
   std::map<int32_t, int32_t> numbers;  // of the tokens that occur
   for (const int32_t token : tokens_) numbers.try_emplace(token, static_cast<int32_t>(numbers.size()));
   std::vector<int32_t> identities;
@@ -189,25 +182,21 @@ OrderedJson SpecialisationStudy::layer_json(const Layer& layer) const {
   const LabelledChoices by_class = units_by_token(layer, classes_, kNumTokenClasses);
   const LabelledChoices by_position =
       units_by_token(layer, positions_, static_cast<size_t>(position_parts(seq_length_)));
-  CountTable pairs(static_cast<size_t>(num_experts_), std::vector<double>(static_cast<size_t>(num_experts_), 0.0));
-  for (size_t t = 0; t < tokens_.size(); ++t) {
-    for (int64_t a = layer.begin[t]; a < layer.begin[t + 1]; ++a) {
-      for (int64_t b = layer.begin[t]; b < layer.begin[t + 1]; ++b) {
-        ++pairs[static_cast<size_t>(layer.choices[static_cast<size_t>(a)])]
-               [static_cast<size_t>(layer.choices[static_cast<size_t>(b)])];
-      }
-    }
-  }
+  OrderedJson information;
+  const auto add = [&](const char* label, OrderedJson score) {
+    information[label] = std::move(score);
+    scored();
+  };
+  add("domain", information_json(by_domain, options_));
+  add("domain_given_token", given_token_json(layer, identities, numbers.size()));
+  add("class", information_json(by_class, options_));
+  add("position", information_json(by_position, options_));
+  add("token", information_json(units_by_token(layer, identities, numbers.size()), options_));
   return {{"layer", layer.index},
-          {"information",
-           {{"domain", information_json(by_domain, options_)},
-            {"domain_given_token", given_token_json(layer, identities, numbers.size())},
-            {"class", information_json(by_class, options_)},
-            {"position", information_json(by_position, options_)},
-            {"token", information_json(units_by_token(layer, identities, numbers.size()), options_)}}},
+          {"information", std::move(information)},
           {"load",
            {{"domain", load_json(by_domain)}, {"class", load_json(by_class)}, {"position", load_json(by_position)}}},
-          {"pairs", frequent_pairs(pairs, kPairs)},
+          {"pairs", frequent_pairs(pairs_of({layer}, num_experts_), kPairs)},
           {"experts", experts_json(layer)}};
 }
 
@@ -237,12 +226,14 @@ OrderedJson SpecialisationStudy::samples_json() const {
   return samples;
 }
 
-OrderedJson SpecialisationStudy::result() const {
+OrderedJson SpecialisationStudy::result(WorkProgress& progress) const {
   OrderedJson classes = OrderedJson::array();
   for (int kind = 0; kind < kNumTokenClasses; ++kind)
     classes.push_back(token_class_name(static_cast<TokenClass>(kind)));
   OrderedJson layers = OrderedJson::array();
-  for (const Layer& layer : layers_) layers.push_back(layer_json(layer));
+  int64_t scores = 0;
+  const auto scored = [&] { progress.update(++scores, kScoresOfLayer * static_cast<int64_t>(layers_.size())); };
+  for (const Layer& layer : layers_) layers.push_back(layer_json(layer, scored));
   const std::string verdict = domain_verdict(layers, domains_.size());
   return {{"tokens", tokens_.size()},
           {"sequences", sequence_domain_.size()},

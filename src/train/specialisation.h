@@ -1,11 +1,13 @@
 // Whether experts specialise: what domain, kind, place and identity of a token have to do with its experts.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "base/json.h"
 #include "metrics/information.h"
+#include "metrics/placement.h"
 #include "metrics/token_classes.h"
 #include "train/routed_batches.h"
 
@@ -33,20 +35,20 @@ class SpecialisationStudy {
   //   pairs        [[a, b, tokens]], the most frequent pairs of experts
   //   experts      per expert {"most", "typical"}: [{text, count, share}], the most frequent tokens and those with the
   //                largest count * log(P(expert | token) / P(expert)); share is P(expert | token)
-  OrderedJson result() const;
+  // `progress` counts scores.
+  OrderedJson result(WorkProgress& progress) const;
 
  private:
-  struct Layer {
+  struct Layer : TokenChoices {
     int64_t index = 0;
-    std::vector<int64_t> begin = {0};  // [T + 1] as LabelledChoices
-    std::vector<int32_t> choices;
   };
   std::string text_of(int32_t token) const;
   LabelledChoices units_by_token(const Layer& layer, const std::vector<int32_t>& labels, size_t num_labels) const;
   LabelledChoices units_by_sequence(const Layer& layer) const;
   // What the domain tells of the expert beyond what the token itself does. `identities` [T] in [0, num_tokens).
   OrderedJson given_token_json(const Layer& layer, const std::vector<int32_t>& identities, size_t num_tokens) const;
-  OrderedJson layer_json(const Layer& layer) const;
+  // `scored` is called after each score.
+  OrderedJson layer_json(const Layer& layer, const std::function<void()>& scored) const;
   OrderedJson experts_json(const Layer& layer) const;
   OrderedJson samples_json() const;
 

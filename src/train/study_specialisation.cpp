@@ -29,12 +29,17 @@ OrderedJson study_specialisation(const std::vector<std::string>& checkpoints, co
     for (const Domain& domain : dataset.domains) domains.push_back(domain.name);
     log_info("routing the validation data through " + path);
     SpecialisationStudy study(*loaded.tokenizer, domains, loaded.config.moe->num_experts, options);
-    route_validation(loaded, dataset, [&](const RoutedBatch& batch) { study.add(batch); });
+    {
+      WorkProgress progress("batches routed");
+      const BatchUser use = [&](const RoutedBatch& batch) { study.add(batch); };
+      route_validation(loaded, dataset, use, &progress);
+    }
     OrderedJson entry = {{"name", path},
                          {"step", loaded.step},
                          {"num_experts", loaded.config.moe->num_experts},
                          {"top_k", loaded.config.moe->top_k}};
-    entry.update(study.result());
+    WorkProgress progress("scores held against chance");
+    entry.update(study.result(progress));
     list.push_back(std::move(entry));
   }
   return {{"checkpoints", list}};

@@ -9,9 +9,9 @@ namespace {
 using ::testing::ElementsAre;
 
 // Tokens that choose 0 and 2, 0 and 2, 1 and 3, 0 and 1.
-const ServedStep kStep{.begin = {0, 2, 4, 6, 8}, .choices = {0, 2, 2, 0, 1, 3, 0, 1}};
+const TokenChoices kStep{.begin = {0, 2, 4, 6, 8}, .choices = {0, 2, 2, 0, 1, 3, 0, 1}};
 
-TEST(ServedStep, CountsByHand) {
+TEST(TokenChoices, CountsByHand) {
   EXPECT_THAT(loads_of({kStep, kStep}, 5), ElementsAre(6, 4, 4, 2, 0));
   EXPECT_THAT(pairs_of({kStep}, 4), ElementsAre(ElementsAre(3, 1, 2, 0), ElementsAre(1, 2, 0, 1),
                                                 ElementsAre(2, 0, 2, 0), ElementsAre(0, 1, 0, 1)));
@@ -57,7 +57,7 @@ TEST(PlacementEffect, ByHand) {
   EXPECT_DOUBLE_EQ(replicated.imbalance, 1);
   EXPECT_DOUBLE_EQ(replicated.devices_per_token, 5 / 4.0);
   // The lightest device takes all where the other is too heavy: 5 and 1 + 1 against a mean of 3.5.
-  const ServedStep uneven{.begin = {0, 7}, .choices = {0, 0, 0, 0, 0, 1, 2}};
+  const TokenChoices uneven{.begin = {0, 7}, .choices = {0, 0, 0, 0, 0, 1, 2}};
   EXPECT_DOUBLE_EQ(placement_effect({uneven}, {{0}, {1}, {0, 1}}, 2).imbalance, 5 / 3.5);
   EXPECT_DOUBLE_EQ(placement_effect({}, place_by_index(4, 2), 2).devices_per_token, 0);
 }

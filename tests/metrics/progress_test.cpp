@@ -15,6 +15,10 @@
 namespace switchyard {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::EndsWith;
+using ::testing::StartsWith;
+
 Progress sample() {
   return {
       .step = 120, .max_steps = 1000, .loss = 2.3451, .balance = 1.03, .tokens_per_second = 8412, .seconds_left = 65};
@@ -121,6 +125,19 @@ TEST(ProgressLine, OnATerminalOneLineThatRewritesItself) {
   }
   EXPECT_EQ(written, expected);
   EXPECT_EQ(terminal.written("\r\n"), "\r\n");  // the terminal's own form of the newline that ends the line
+}
+
+TEST(WorkProgress, OnATerminalOnly) {
+  ::testing::internal::CaptureStderr();
+  WorkProgress("batches routed").update(1, 4);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+
+  const Terminal terminal;
+  if (!terminal.works()) GTEST_SKIP() << "no pseudo-terminal can be had here";
+  WorkProgress("batches routed").update(1, 4);
+  const std::string before = "\r━━━━━───────────────  batches routed 1/4  ";
+  const std::string after = " left\x1b[K\r\x1b[K";
+  EXPECT_THAT(terminal.written(before + "0s" + after), AllOf(StartsWith(before), EndsWith(after)));
 }
 
 }  // namespace
