@@ -9,8 +9,10 @@
 namespace switchyard {
 namespace {
 
-// Up to this many positions the CPU keeps attention's probabilities (ops/attention.h).
-constexpr int64_t kLongestExplicit = 512;
+// Up to this many positions the CPU's attention is a fused loop (ops/attention.h).
+constexpr int64_t kLongestFused = 2048;
+// Rows that go through an expert together (ops/grouped_mlp.h).
+constexpr double kPieceRows = 256;
 // Elements of the logits that exist at once on the CPU, and the fewest rows of them (ops/linear_cross_entropy.h).
 constexpr double kLogitsChunk = 4 << 20;
 constexpr double kFewestRows = 64;
@@ -80,11 +82,12 @@ class Steps {
     return stage;
   }
 
-  // Norm input and output, queries, keys and values per query head, mixed heads, probabilities.
+  // Norm input and output, queries, keys and values, mixed heads; with the fused loop a sum for every query, otherwise
+  // keys and values once per query head.
   Stage attention(double tokens, double parameters) const {
     const double heads = as_double(model_.num_attention_heads);
-    const bool explicit_scores = !cuda_ && config_.training.seq_length <= kLongestExplicit;
-    const double mixed = explicit_scores ? 1 : 2;  // joined; ATen's attention keeps them head by head as well
+    const bool fused = !cuda_ && config_.training.seq_length <= kLongestFused;
+    const double mixed = fused ? 1 : 2;  // joined; ATen's attention keeps them head by head as well
     double elements = (model_.post_norm ? 3 : 2) * hidden();
     double qkv = 0;
     double values = 0;
@@ -96,17 +99,18 @@ class Steps {
       elements += 2 * as_double(latent.q_lora_rank.value_or(0) + latent.kv_lora_rank);
     } else {
       values = heads * as_double(*model_.head_dim);
-      qkv = 3 * values;
+      const double key_values = as_double(*model_.num_key_value_heads * *model_.head_dim);
+      qkv = values + 2 * (fused ? key_values : values);
       if (model_.qk_norm != QkNorm::kNone) {
-        elements += values + as_double(*model_.num_key_value_heads * *model_.head_dim);
+        elements += values + key_values;
       }
     }
-    const double scores = explicit_scores ? heads * as_double(config_.training.seq_length) : 0;
-    elements += qkv + mixed * values + scores;
+    elements += qkv + mixed * values;
     Stage stage = of_parameters(parameters, share_.holds_shared_sums);
-    stage.kept += tokens * elements * element_;
-    // Gradients of the stream, of the mixed heads, of scores, of queries, keys and values, and of these joined.
-    stage.room = tokens * (2 * hidden() + values + scores + qkv) * element_;
+    stage.kept += tokens * (elements * element_ + (fused ? heads * wide() : 0));
+    // Gradients of the stream, of the mixed heads, and of queries, keys and values; when these are joined, what they are
+    // gradients of is gone.
+    stage.room = tokens * (2 * hidden() + values + qkv) * element_;
     return stage;
   }
 
@@ -116,11 +120,26 @@ class Steps {
   // What comes in and what the norm makes of it (kept where something reads it again), and a norm behind.
   double around(bool normed_kept) const { return (1 + (normed_kept ? 1 : 0) + (model_.post_norm ? 1 : 0)) * hidden(); }
 
+  // Elements of its own that oneDNN takes for the gradient of a matrix with so many rows, summed over `summed`.
+  double packing(double rows, double summed) const {
+    constexpr double kMost = 128 << 10;
+    return cuda_ || bf16_ ? 0 : std::min(rows * summed, kMost);
+  }
+
+  // Elements beside rows in and out while the backward pass of `experts` feed-forwards of this width runs: gradients of
+  // the hidden values, the activation, and either the activation's gradient, which the CPU has of a piece of the rows
+  // only, or what the products for the weights' gradients take.
+  double mlp_room(double rows, double experts, double width) const {
+    const double one = rows / experts;
+    const double at_once = cuda_ ? rows : std::min(one, kPieceRows);
+    return rows * (1 + per_width()) * width + std::max(at_once * width, packing(per_width() * width, one));
+  }
+
   Stage feed_forward(double tokens, double parameters) const {
     const double width = as_double(*model_.intermediate_size);
     Stage stage = of_parameters(parameters, share_.holds_shared_sums);
     stage.kept += tokens * (around(true) + per_width() * width) * element_;
-    stage.room = tokens * (2 * hidden() + (2 + per_width()) * width) * element_ + cast(parameters);
+    stage.room = (tokens * 2 * hidden() + mlp_room(tokens, 1, width)) * element_ + cast(parameters);
     return stage;
   }
 
@@ -158,7 +177,9 @@ class Steps {
     // A row in, its hidden values, and a row out; where experts are spread, once more behind the way back.
     stage.kept += computed * (2 * hidden() + per_width() * width) * element_;
     if (spread) stage.kept += sent * hidden() * element_ + computed * (3 * 8.0 + wide());
-    stage.room = (tokens * 2 * hidden() + computed * (hidden() + (2 + per_width()) * width)) * element_ + cast(here);
+    const double experts_here = as_double(moe.num_experts / share_.expert_parallel_size);
+    stage.room =
+        (tokens * 2 * hidden() + computed * hidden() + mlp_room(computed, experts_here, width)) * element_ + cast(here);
     return stage;
   }
 
@@ -179,7 +200,7 @@ class Steps {
     // The gradients of the hidden states and of the matrix are computed in the forward pass.
     stage.kept = 3 * stream + weight_ * matrix;
     const double chunk = std::min(tokens_ * vocabulary, std::max(kFewestRows * vocabulary, kLogitsChunk));
-    const double forward = (chunk + matrix) * element_ + cast(matrix);
+    const double forward = (chunk + matrix + packing(vocabulary, chunk / vocabulary)) * element_ + cast(matrix);
     stage.room = std::max(forward - stage.gradients, stream);
     return stage;
   }
