@@ -5,7 +5,6 @@
 #include <cmath>
 #include <csignal>
 #include <cstdio>
-#include <fstream>
 #include <limits>
 #include <memory>
 #include <thread>
@@ -15,6 +14,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/logging.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "metrics/progress.h"
 #include "train/signals.h"
@@ -29,17 +29,6 @@ constexpr std::chrono::milliseconds kLook{50};
 constexpr int kStoppedAfterSaving = 75;
 constexpr double kShareOfMemory =
     0.8;  // of what is free; the rest is for the page cache and for errors of the estimate
-
-double free_memory() {
-  std::ifstream file("/proc/meminfo");
-  std::string name, unit;
-  double kilobytes = 0;
-  while (file >> name >> kilobytes) {
-    std::getline(file, unit);
-    if (name == "MemAvailable:") return kilobytes * 1024;
-  }
-  return std::numeric_limits<double>::infinity();
-}
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -239,7 +228,7 @@ int64_t jobs_that_fit(const Plan& plan) {
     memory = std::max(memory, run.memory);
   }
   const int64_t by_cores = std::max<int64_t>(1, std::thread::hardware_concurrency() / threads);
-  const auto by_memory = static_cast<int64_t>(std::min(1e6, kShareOfMemory * free_memory() / memory));
+  const auto by_memory = static_cast<int64_t>(std::min(1e6, kShareOfMemory * available_memory_bytes() / memory));
   return std::clamp<int64_t>(std::min(by_cores, by_memory), 1, static_cast<int64_t>(plan.runs.size()));
 }
 

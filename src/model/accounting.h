@@ -61,8 +61,10 @@ double training_flops_per_token(const Config& config);
 double depth_flops_saved_per_token(const Config& config);
 // Tensors that are kept for the backward pass, counted operation by operation as the fused ones on the CPU keep them
 // (ops/), and the most that is held at once in a walk back through the layers. With training.device cuda the whole
-// logits are counted and no attention probabilities.
+// logits are counted.
 MemoryEstimate estimate_memory(const Config& config, const StepShare& share = {});
+// What one more row for the experts of one layer takes of that.
+double expert_row_bytes(const Config& config);
 // Parameters of the routed experts of all layers.
 int64_t count_expert_parameters(const Config& config);
 WeightBytes weight_bytes(const Config& config);

@@ -244,4 +244,13 @@ MemoryEstimate estimate_memory(const Config& config, const StepShare& share) {
   return memory;
 }
 
+double expert_row_bytes(const Config& config) {
+  const ModelConfig& model = config.model;
+  const double hidden = as_double(model.hidden_size);
+  const double width = as_double(*config.moe->intermediate_size);
+  const double inner = (is_gated(model.activation) ? 2 : 1) * width;
+  // Kept: the row, its hidden values and its result. In the backward pass: gradients of both, and the activation.
+  return (2 * hidden + inner + hidden + inner + width) * as_double(element_bytes(config.training.precision));
+}
+
 }  // namespace switchyard

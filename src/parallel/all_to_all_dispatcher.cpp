@@ -1,5 +1,8 @@
 #include "parallel/all_to_all_dispatcher.h"
 
+#include "base/errors.h"
+#include "base/memory.h"
+#include "base/text.h"
 #include "ops/permutation.h"
 
 namespace switchyard {
@@ -77,6 +80,16 @@ std::vector<int64_t> to_vector(const Tensor& values) {
 
 }  // namespace
 
+void require_room(int64_t arriving, int64_t expected, double row_bytes, double free_bytes) {
+  const double needed = static_cast<double>(arriving) * row_bytes;
+  if (needed <= free_bytes) return;
+  throw DistributedError("this rank's experts would get " + with_thousands(arriving) + " rows of one layer where " +
+                         with_thousands(expected) + " are its fair share: they take about " + as_bytes_text(needed) +
+                         ", and " + as_bytes_text(free_bytes) +
+                         " are free. Limit the rows with moe.capacity_factor, balance the experts more "
+                         "(moe.aux_loss_coeff), or lower training.micro_batch_size");
+}
+
 Tensor AllToAllDispatcher::compute(const Tensor& rows, const Tensor& offsets, const ExpertFunction& experts,
                                    const Meanwhile& meanwhile) {
   const int64_t ranks = group_.size();
@@ -87,6 +100,12 @@ Tensor AllToAllDispatcher::compute(const Tensor& rows, const Tensor& offsets, co
   const Tensor host = torch::stack({counts.sum(1), arriving.sum(1)}).cpu();
   const std::vector<int64_t> sent = to_vector(host[0]);
   const std::vector<int64_t> received = to_vector(host[1]);
+
+  // A look at the free memory costs some microseconds: only where the routing is uneven.
+  const int64_t crowd = sum_of(received);
+  if (rows.device().is_cpu() && crowd > 2 * sum_of(sent)) {
+    require_room(crowd, sum_of(sent), row_bytes_, available_memory_bytes());
+  }
 
   // Where choices were dropped, rows of no expert may follow (on CUDA); they stay here.
   const int64_t travelling = sum_of(sent);

@@ -5,6 +5,7 @@
 #include "losses/auxiliary.h"
 #include "losses/depth.h"
 #include "losses/load_balancing.h"
+#include "model/accounting.h"
 #include "ops/step_parts.h"
 #include "parallel/agree.h"
 #include "parallel/all_to_all_dispatcher.h"
@@ -124,7 +125,7 @@ TrainingStep::TrainingStep(Transformer model, const Config& config, std::shared_
       optimizer_(buckets_.optimizer_parameters(), buckets_.decayed(), config.optimizer),
       config_(config) {
   if (world_->experts().size() > 1) {
-    model_->set_dispatcher(std::make_shared<AllToAllDispatcher>(world_->experts()));
+    model_->set_dispatcher(std::make_shared<AllToAllDispatcher>(world_->experts(), expert_row_bytes(config)));
   }
 }
 
