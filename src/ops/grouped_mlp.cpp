@@ -47,19 +47,28 @@ std::vector<Piece> pieces_of(const Tensor& offsets) {
   return pieces;
 }
 
-// Calls f(piece) for every piece of the rows, on all threads, each with its share of the rows.
+// Calls f(i) for every task i on all threads, neighbours on one thread. before[i] is the cost of the tasks before i, and
+// before.back() that of all.
+template <class F>
+void share_out(const std::vector<int64_t>& before, const F& f) {
+  const size_t tasks = before.size() - 1;
+  const int64_t shares = std::min<int64_t>(at::get_num_threads(), static_cast<int64_t>(tasks));
+  at::parallel_for(0, shares, 1, [&](int64_t first, int64_t last) {
+    const at::AutoDispatchBelowAutograd below;  // what autograd knows of the calling thread, others don't
+    for (size_t i = 0; i < tasks; ++i) {
+      const int64_t share = (before[i] + before[i + 1]) / 2 * shares / before.back();
+      if (share >= first && share < last) f(i);
+    }
+  });
+}
+
+// Calls f(piece) for every piece of the rows.
 template <class F>
 void for_each_piece(const Tensor& offsets, const F& f) {
   const std::vector<Piece> pieces = pieces_of(offsets);
-  const int64_t rows = used_rows(offsets);
-  const int64_t shares = std::min<int64_t>(at::get_num_threads(), static_cast<int64_t>(pieces.size()));
-  at::parallel_for(0, shares, 1, [&](int64_t first, int64_t last) {
-    const at::AutoDispatchBelowAutograd below;  // what autograd knows of the calling thread, others don't
-    for (const Piece& piece : pieces) {
-      const int64_t share = (piece.begin + piece.count / 2) * shares / rows;
-      if (share >= first && share < last) f(piece);
-    }
-  });
+  std::vector<int64_t> rows_before = {0};
+  for (const Piece& piece : pieces) rows_before.push_back(piece.begin + piece.count);
+  share_out(rows_before, [&](size_t i) { f(pieces[i]); });
 }
 
 // out = rows weight (+ bias, where there is one).
@@ -71,18 +80,36 @@ void product_with_bias(Tensor out, const Tensor& rows, const Tensor& weight, con
   }
 }
 
-// d_weight_e = left_e^T right_e: [E, left width, right width].
-Tensor grouped_weight_gradient(const Tensor& left, const Tensor& right, const Tensor& offsets) {
-  Tensor out = torch::empty({offsets.numel(), left.size(1), right.size(1)}, left.options());
+// A product for the gradient of weights: out = left^T right over the rows of one expert.
+struct WeightTask {
+  Tensor out;
+  Tensor left;
+  Tensor right;
+};
+
+// d_up_e = d_hidden_e^T x_e [E, W, D] and d_down_e = dy_e^T activation_e [E, D, F]. The threads share the products out:
+// one product on all threads keeps them waiting for each other.
+std::array<Tensor, 2> weight_gradients(const Tensor& d_hidden, const Tensor& x, const Tensor& dy,
+                                       const Tensor& activation, const Tensor& offsets) {
+  const int64_t width = activation.size(1);
+  const Tensor d_up = torch::empty({offsets.numel(), d_hidden.size(1), x.size(1)}, x.options());
+  const Tensor d_down = torch::empty({offsets.numel(), dy.size(1), width}, x.options());
+  std::vector<WeightTask> tasks;
+  std::vector<int64_t> cost_before = {0};
   for_each_expert(offsets, [&](int64_t expert, int64_t begin, int64_t count) {
-    Tensor target = out.select(0, expert);
     if (count == 0) {
-      target.zero_();
-    } else {
-      matrix_product_out(target, left.narrow(0, begin, count).t(), right.narrow(0, begin, count));
+      d_up.select(0, expert).zero_();
+      d_down.select(0, expert).zero_();
+      return;
     }
+    const auto rows = [&](const Tensor& all) { return all.narrow(0, begin, count); };
+    tasks.push_back({d_up.select(0, expert), rows(d_hidden), rows(x)});
+    cost_before.push_back(cost_before.back() + count * d_hidden.size(1));
+    tasks.push_back({d_down.select(0, expert), rows(dy), rows(activation)});
+    cost_before.push_back(cost_before.back() + count * width);
   });
-  return out;
+  share_out(cost_before, [&](size_t i) { matrix_product_out(tasks[i].out, tasks[i].left.t(), tasks[i].right); });
+  return {d_up, d_down};
 }
 
 // d_bias_e = sum over expert e's rows of d_out: [E, width]; undefined where there is no bias.
@@ -206,10 +233,11 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
       matrix_product_out(out, part, up.select(0, piece.expert));
     });
     zero_from(dx, used_rows(offsets));
+    const auto [d_up, d_down] = weight_gradients(d_hidden, x, dy, activation, offsets);
     return {dx,
             Tensor(),
-            grouped_weight_gradient(d_hidden, x, offsets),
-            grouped_weight_gradient(dy, activation, offsets),
+            d_up,
+            d_down,
             grouped_bias_gradient(d_hidden, offsets, saved[5]),
             grouped_bias_gradient(dy, offsets, saved[6]),
             Tensor()};

@@ -11,10 +11,27 @@ namespace {
 constexpr int64_t kMostPasses = 16;
 
 // K passes of a linear search: for the few experts of a router this beats sorting. NaN counts as smallest, so a
-// diverged router still yields valid, distinct indices (and its loss is found to be not finite).
+// diverged router still yields valid, distinct indices (and its loss is found to be not finite). `left` has room for a
+// copy of the scores, from which what was chosen is taken out.
 template <class T>
-void select_row(const T* scores, int64_t count, int64_t top_k, int64_t* chosen) {
-  for (int64_t k = 0; k < top_k; ++k) {
+void select_row(const T* scores, int64_t count, int64_t top_k, T* left, int64_t* chosen) {
+  constexpr T kNone = -std::numeric_limits<T>::infinity();
+  std::copy(scores, scores + count, left);
+  int64_t done = 0;
+  for (; done < top_k; ++done) {
+    T most = kNone;
+    int64_t best = -1;
+    for (int64_t i = 0; i < count; ++i) {
+      const bool more = left[i] > most;
+      most = more ? left[i] : most;
+      best = more ? i : best;
+    }
+    if (best < 0) break;
+    chosen[done] = best;
+    left[best] = kNone;
+  }
+  // Where only -infinity and NaN are left.
+  for (int64_t k = done; k < top_k; ++k) {
     int64_t best = -1;
     for (int64_t i = 0; i < count; ++i) {
       if (std::find(chosen, chosen + k, i) != chosen + k) continue;
@@ -37,8 +54,10 @@ torch::Tensor top_k_indices(const torch::Tensor& scores_any, int64_t top_k) {
   AT_DISPATCH_FLOATING_TYPES(scores.scalar_type(), "top_k_indices", [&] {
     const int64_t count = scores.size(1);
     parallel_rows(scores.size(0), count * top_k, [&](int64_t begin, int64_t end) {
+      std::vector<scalar_t> left(static_cast<size_t>(count));
       for (int64_t row = begin; row < end; ++row) {
-        select_row(input<scalar_t>(scores) + row * count, count, top_k, output<int64_t>(chosen) + row * top_k);
+        select_row(input<scalar_t>(scores) + row * count, count, top_k, left.data(),
+                   output<int64_t>(chosen) + row * top_k);
       }
     });
   });
