@@ -64,7 +64,8 @@ Command add_bench(CLI::App& app) {
   app.add_option("--warmup", options->bench.warmup_steps, "Steps before them")
       ->check(CLI::Range(0, 100000))
       ->capture_default_str();
-  app.add_option("--trace", options->bench.trace, "Write one more step as a Chrome trace (ui.perfetto.dev) to this file");
+  app.add_option("--trace", options->bench.trace,
+                 "Write one more step as a Chrome trace (ui.perfetto.dev) to this file");
   app.add_flag("--json", options->json, "Print JSON");
   return [options] { return run(*options); };
 }

@@ -108,8 +108,8 @@ class Steps {
     elements += qkv + mixed * values;
     Stage stage = of_parameters(parameters, share_.holds_shared_sums);
     stage.kept += tokens * (elements * element_ + (fused ? heads * wide() : 0));
-    // Gradients of the stream, of the mixed heads, and of queries, keys and values; when these are joined, what they are
-    // gradients of is gone.
+    // Gradients of the stream, of the mixed heads, and of queries, keys and values; when these are joined, what they
+    // are gradients of is gone.
     stage.room = tokens * (2 * hidden() + values + qkv) * element_;
     return stage;
   }

@@ -105,8 +105,8 @@ void for_each_head(const kernels::AttentionShape& shape, const Tensor& query, co
       const kernels::AttentionHead<T> head = {input<T>(query) + i * group_size,
                                               input<T>(key) + i * shape.sequence * shape.head_dim,
                                               input<T>(value) + i * shape.sequence * shape.value_dim};
-      const int64_t out_begin = i / kv_heads * shape.sequence * shape.out_stride +
-                                i % kv_heads * shape.query_heads * shape.value_dim;
+      const int64_t out_begin =
+          i / kv_heads * shape.sequence * shape.out_stride + i % kv_heads * shape.query_heads * shape.value_dim;
       f(i, head, out_begin, i * shape.query_heads * shape.sequence, scratch.mutable_data_ptr());
     }
   });
@@ -127,7 +127,8 @@ struct FusedAttention : torch::autograd::Function<FusedAttention> {
       for_each_head<T>(shape, query, key, value,
                        [&](int64_t, const auto& head, int64_t out_begin, int64_t row_begin, void* scratch) {
                          kernels::kernels<T>().attention_forward(shape, head, output<T>(out) + out_begin,
-                                                                 output<kernels::Acc<T>>(log_sums) + row_begin, scratch);
+                                                                 output<kernels::Acc<T>>(log_sums) + row_begin,
+                                                                 scratch);
                        });
     });
     context->save_for_backward({query, key, value, log_sums});
@@ -146,16 +147,15 @@ struct FusedAttention : torch::autograd::Function<FusedAttention> {
     const Tensor d_key = torch::empty_like(key);
     const Tensor d_value = torch::empty_like(value);
     with_element_type(query, [&]<class T>(T) {
-      for_each_head<T>(
-          shape, query, key, value,
-          [&](int64_t i, const auto& head, int64_t out_begin, int64_t row_begin, void* scratch) {
-            kernels::kernels<T>().attention_backward(
-                shape, head, input<kernels::Acc<T>>(log_sums) + row_begin, input<T>(d_out) + out_begin,
-                {output<T>(d_query) + i * shape.query_heads * shape.query_stride,
-                 output<T>(d_key) + i * shape.sequence * shape.head_dim,
-                 output<T>(d_value) + i * shape.sequence * shape.value_dim},
-                scratch);
-          });
+      for_each_head<T>(shape, query, key, value,
+                       [&](int64_t i, const auto& head, int64_t out_begin, int64_t row_begin, void* scratch) {
+                         kernels::kernels<T>().attention_backward(
+                             shape, head, input<kernels::Acc<T>>(log_sums) + row_begin, input<T>(d_out) + out_begin,
+                             {output<T>(d_query) + i * shape.query_heads * shape.query_stride,
+                              output<T>(d_key) + i * shape.sequence * shape.head_dim,
+                              output<T>(d_value) + i * shape.sequence * shape.value_dim},
+                             scratch);
+                       });
     });
     return {d_query, d_key, d_value};
   }

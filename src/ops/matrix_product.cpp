@@ -23,8 +23,8 @@ constexpr int64_t kFewestForOneDnn = 1 << 20;
 bool takes_one_dnn(const Tensor& out, const Tensor& a) {
 #ifdef __x86_64__
   // What oneDNN needs for its fast code, and its ATen wrapper for being called at all.
-  static const bool fast = at::hasMKLDNN() && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-                           __builtin_cpu_supports("avx512dq");
+  static const bool fast = at::hasMKLDNN() && __builtin_cpu_supports("avx512bw") &&
+                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 #else
   static const bool fast = false;
 #endif

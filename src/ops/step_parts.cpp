@@ -106,9 +106,8 @@ void StepPartRecorder::leave() {
 StepPart StepPartRecorder::part_of(uint64_t sequence_number) const {
   // Nodes that no forward pass made (accumulation of gradients) have numbers beyond all.
   if (sequence_number >= at::sequence_number::peek()) return StepPart::kOverhead;
-  const auto after =
-      std::upper_bound(changes_.begin(), changes_.end(), sequence_number,
-                       [](uint64_t number, const auto& change) { return number < change.first; });
+  const auto after = std::upper_bound(changes_.begin(), changes_.end(), sequence_number,
+                                      [](uint64_t number, const auto& change) { return number < change.first; });
   return after == changes_.begin() ? StepPart::kOverhead : std::prev(after)->second;
 }
 

@@ -149,17 +149,18 @@ template <class T>
 Results attention(const Kernels<T>& table, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& d_out) {
   using A = Acc<T>;
   const int64_t heads = q.size(0), sequence = q.size(1), head_dim = q.size(2), value_dim = v.size(1);
-  const kernels::AttentionShape shape = {heads,           sequence,          head_dim, value_dim, sequence * head_dim,
-                                         heads * value_dim, /*scale=*/0.25};
+  const kernels::AttentionShape shape = {
+      heads, sequence, head_dim, value_dim, sequence * head_dim, heads * value_dim, /*scale=*/0.25};
   // A scratch full of NaN shows what is read before it is written.
   const Tensor scratch = torch::full({static_cast<int64_t>(table.attention_scratch(shape)) / 4}, kNan, kF32);
-  Tensor out = torch::empty_like(d_out), dq = torch::empty_like(q), dk = torch::empty_like(k), dv = torch::empty_like(v);
+  Tensor out = torch::empty_like(d_out), dq = torch::empty_like(q), dk = torch::empty_like(k),
+         dv = torch::empty_like(v);
   Tensor sums = torch::empty({heads, sequence}, accumulate_type(q));
   const kernels::AttentionHead<T> head = {input<T>(q), input<T>(k), input<T>(v)};
   table.attention_forward(shape, head, output<T>(out), output<A>(sums), scratch.mutable_data_ptr());
   scratch.fill_(kNan);
-  table.attention_backward(shape, head, input<A>(sums), input<T>(d_out),
-                           {output<T>(dq), output<T>(dk), output<T>(dv)}, scratch.mutable_data_ptr());
+  table.attention_backward(shape, head, input<A>(sums), input<T>(d_out), {output<T>(dq), output<T>(dk), output<T>(dv)},
+                           scratch.mutable_data_ptr());
   return {out, dq, dk, dv};
 }
 

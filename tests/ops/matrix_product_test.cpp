@@ -48,8 +48,8 @@ TEST_P(MatrixProductTypes, OverwritesWhatWasThere) {
 TEST_P(MatrixProductTypes, LinearMapMatchesTorch) {
   for (const int64_t rows : {2, 9, 150}) {
     EXPECT_TRUE(fused_matches_reference(
-        kFused, kReference,
-        {random_tensor({2, rows, 90}, 1), random_tensor({80, 90}, 2), random_tensor({80}, 3)}, GetParam()))
+        kFused, kReference, {random_tensor({2, rows, 90}, 1), random_tensor({80, 90}, 2), random_tensor({80}, 3)},
+        GetParam()))
         << rows;
   }
 }

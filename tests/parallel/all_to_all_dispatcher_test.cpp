@@ -21,12 +21,13 @@ TEST(RequireRoom, WhatFitsPasses) {
 
 TEST(RequireRoom, WhatDoesNotFitSaysHowMuchAndWhatToChange) {
   try {
-    require_room(/*arriving=*/40000, /*expected=*/10000, /*row_bytes=*/1 << 20, /*free_bytes=*/double(int64_t{1} << 33));
+    require_room(/*arriving=*/40000, /*expected=*/10000, /*row_bytes=*/1 << 20,
+                 /*free_bytes=*/double(int64_t{1} << 33));
     FAIL();
   } catch (const DistributedError& error) {
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("40,000 rows"), HasSubstr("10,000"), HasSubstr("39.1 GiB"),
-                                    HasSubstr("8.0 GiB"), HasSubstr("moe.capacity_factor"),
-                                    HasSubstr("training.micro_batch_size")));
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("40,000 rows"), HasSubstr("10,000"), HasSubstr("39.1 GiB"), HasSubstr("8.0 GiB"),
+                      HasSubstr("moe.capacity_factor"), HasSubstr("training.micro_batch_size")));
   }
 }
 

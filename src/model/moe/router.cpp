@@ -29,9 +29,7 @@ Tensor tokens_per_expert_and_sequence(const RouterOutput& output, int64_t num_se
 
 void Router::after_step(const Tensor&, const Tensor&) {}
 
-Tensor router_logits(const Tensor& x, const Tensor& weight) {
-  return linear_map(x.to(weight.scalar_type()), weight);
-}
+Tensor router_logits(const Tensor& x, const Tensor& weight) { return linear_map(x.to(weight.scalar_type()), weight); }
 
 std::shared_ptr<Router> make_router(const MoeConfig& config, int64_t hidden_size, int64_t layer) {
   switch (config.router.type) {

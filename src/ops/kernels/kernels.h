@@ -66,7 +66,8 @@ struct Kernels {
   // Bytes that a thread needs beside, for a head of these sizes, to compute attention forward or backward.
   size_t (*attention_scratch)(const AttentionShape& shape);
   // out = softmax(scale * q k^T, causal) v of every query head of one key/value head; log_sums [H / G, S] gets the
-  // logarithm of each softmax's denominator, over the scale. Nothing of size S * S is kept (Dao et al. 2022, FlashAttention).
+  // logarithm of each softmax's denominator, over the scale. Nothing of size S * S is kept (Dao et al. 2022,
+  // FlashAttention).
   void (*attention_forward)(const AttentionShape& shape, const AttentionHead<T>& head, T* out, Acc<T>* log_sums,
                             void* scratch);
   // The gradients of q, k and v from that of out; `log_sums` as the forward left them.

@@ -199,9 +199,9 @@ void combine_backward(const T* rows, const int64_t* position, const Acc<T>* weig
 }
 
 template <class T>
-constexpr Kernels<T> kTable = {rms_norm_forward<T>,   rms_norm_backward<T>,    swiglu_forward<T>,    swiglu_backward<T>,
-                               rotate<T>,             attention_scratch<T>,    attention_forward<T>, attention_backward<T>,
-                               few_rows_product<T>,   cross_entropy<T>,        combine<T>,           combine_backward<T>};
+constexpr Kernels<T> kTable = {rms_norm_forward<T>, rms_norm_backward<T>, swiglu_forward<T>,    swiglu_backward<T>,
+                               rotate<T>,           attention_scratch<T>, attention_forward<T>, attention_backward<T>,
+                               few_rows_product<T>, cross_entropy<T>,     combine<T>,           combine_backward<T>};
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// Loading, storing and the exponential function, for the files that are compiled once per instruction set; in an unnamed
-// namespace, so that no copy made for one processor is called by another.
+// Loading, storing and the exponential function, for the files that are compiled once per instruction set; in an
+// unnamed namespace, so that no copy made for one processor is called by another.
 #pragma once
 
 #include <cmath>
