@@ -5,6 +5,7 @@
 
 #include <chrono>
 
+#include "base/files.h"
 #include "model/accounting.h"
 #include "ops/kernels/kernels.h"
 #include "ops/matrix_product.h"
@@ -71,6 +72,7 @@ void write_trace(torch::Device device, const std::string& path, const std::funct
   if (device.is_cuda()) activities.insert(ActivityType::CUDA);
   const torch::profiler::impl::ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO,
                                                      /*report_input_shapes=*/true);
+  ::setenv("KINETO_LOG_LEVEL", "99", /*overwrite=*/0);  // the library tells of every GPU that it does not find
   prepareProfiler(config, activities);
   enableProfiler(config, activities,
                  {at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION, at::RecordScope::USER_SCOPE});
@@ -104,6 +106,8 @@ int64_t peak_memory_bytes() {
 }
 
 OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
+  // Found out before the work, not after it.
+  if (!options.trace.empty()) write_file_durably(options.trace, "");
   Config config = with_vocabulary(requested, 8192);
   const auto world = join_world(config);
   set_threads(config, world->launch());

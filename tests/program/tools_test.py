@@ -246,6 +246,18 @@ class ConfigAndReports(Tools):
         self.assertEqual(found["tokens_per_step"], 64)
         self.assertAlmostEqual(found["tokens_per_second"] * found["step_seconds"], 64, delta=1e-6)
         self.assertFalse((self.folder / "run").exists())
+        for part in ("router", "dispatch", "experts", "attention", "loss", "optimizer", "overhead"):
+            self.assertGreater(found["parts"][part], 0, part)
+        self.assertEqual(found["parts"]["communication"], 0)
+
+    def test_bench_writes_a_trace(self):
+        self.switchyard("bench", "config.yaml", "--steps", "1", "--trace", "step.json", "model.vocab_size=50")
+        events = json.loads((self.folder / "step.json").read_text())["traceEvents"]
+        names = {event.get("name") for event in events}
+        self.assertLessEqual({"router", "experts", "attention", "loss", "optimizer"}, names)
+        self.assertTrue(any("GroupedMlp" in name for name in names if name))
+        missing = self.switchyard("bench", "config.yaml", "--trace", "no/such/folder/step.json", expect=1).stderr
+        self.assertIn("no/such/folder/step.json", missing)
 
 
 if __name__ == "__main__":
