@@ -29,6 +29,12 @@ inline torch::Tensor random_tokens(const Config& config, int64_t batch, int64_t 
   return random_integers(*config.model.vocab_size, {batch, sequence}, seed);
 }
 
+// No token twice in a sequence: equal ones can tie in a router, and then rounding, which depends on the number of rows,
+// decides between them. sequence <= vocab_size.
+inline torch::Tensor distinct_tokens(const Config& config, int64_t batch, int64_t sequence, uint64_t seed = 5) {
+  return random_tensor({batch, *config.model.vocab_size}, seed).argsort(int64_t{1}).narrow(1, 0, sequence).contiguous();
+}
+
 inline Leaves leaves_of(const torch::nn::Module& module) {
   Leaves leaves;
   for (const auto& parameter : module.named_parameters()) leaves.emplace_back(parameter.key(), parameter.value());

@@ -21,7 +21,7 @@ inline Outcome run_step(const Config& config, int64_t micro_batches) {
   const OneThread one_thread;
   Transformer model = make_model(config);
   TrainingStep step(model, config);
-  const torch::Tensor tokens = random_tokens(config, kSequences, kLength + 1);
+  const torch::Tensor tokens = distinct_tokens(config, kSequences, kLength + 1);
   const int64_t size = kSequences / micro_batches;
   Outcome outcome;
   outcome.losses = step.gradients(1, micro_batches, [&](int64_t i) {
