@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import subprocess
 import tempfile
@@ -22,6 +23,7 @@ class Finished:
     stdout: str
     seconds: float
     peak_memory_bytes: int
+    arrivals: list[tuple[float, str]]  # stdout in pieces as they came, each after how many seconds
 
 
 def run_measured(
@@ -35,11 +37,12 @@ def run_measured(
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         begin = time.monotonic()
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, cwd=cwd, env=environment, text=True
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, cwd=cwd, env=environment
         )
         assert process.stdout is not None
         with process.stdout:
-            stdout = process.stdout.read()
+            arrivals = read_pieces(process.stdout.fileno(), begin)
+        stdout = "".join(text for _, text in arrivals)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - begin
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -47,4 +50,13 @@ def run_measured(
         tail = "\n".join((stdout + errors.read()).splitlines()[-12:])
     if process.returncode != 0:
         raise ProcessError(f"{' '.join(words)} ended with {process.returncode}:\n{tail}")
-    return Finished(stdout, seconds, usage.ru_maxrss * 1024)
+    return Finished(stdout, seconds, usage.ru_maxrss * 1024, arrivals)
+
+
+def read_pieces(descriptor: int, begin: float) -> list[tuple[float, str]]:
+    """All that can be read, as it comes, each piece with the seconds since `begin` (time.monotonic)."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    pieces = []
+    while data := os.read(descriptor, 1 << 16):
+        pieces.append((time.monotonic() - begin, decoder.decode(data)))
+    return pieces
