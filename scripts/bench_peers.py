@@ -261,7 +261,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=4, help="steps, or new tokens, before those that are timed")
     parser.add_argument("--seed", type=int, default=1, help="of the peers' weights and tokens")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every program")
-    parser.add_argument("--nanogpt", type=Path, metavar="DIR", help="a checkout of nanoGPT: measure it too where it fits")
+    parser.add_argument("--nanogpt", type=Path, metavar="DIR", help="a checkout of nanoGPT, measured where it fits")
     parser.add_argument("--text", type=Path, help="with --nanogpt: compare whole trainings on this text instead")
     parser.add_argument("--shakespeare", type=Path, metavar="CONFIG", help="our configuration of that training")
     parser.add_argument("--iterations", type=int, default=peer_nanogpt.MAX_ITERS, help="of nanoGPT; a multiple of 250")
