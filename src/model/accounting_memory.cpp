@@ -4,18 +4,11 @@
 
 #include "model/accounting.h"
 #include "model/accounting_block.h"
+#include "ops/block_sizes.h"
 #include "ops/permutation.h"
 
 namespace switchyard {
 namespace {
-
-// Up to this many positions the CPU's attention is a fused loop (ops/attention.h).
-constexpr int64_t kLongestFused = 2048;
-// Rows that go through an expert together (ops/grouped_mlp.h).
-constexpr double kPieceRows = 256;
-// Elements of the logits that exist at once on the CPU, and the fewest rows of them (ops/linear_cross_entropy.h).
-constexpr double kLogitsChunk = 4 << 20;
-constexpr double kFewestRows = 64;
 
 double as_double(int64_t value) { return static_cast<double>(value); }
 
@@ -86,7 +79,7 @@ class Steps {
   // keys and values once per query head.
   Stage attention(double tokens, double parameters) const {
     const double heads = as_double(model_.num_attention_heads);
-    const bool fused = !cuda_ && config_.training.seq_length <= kLongestFused;
+    const bool fused = !cuda_ && config_.training.seq_length <= kLongestFusedAttention;
     const double mixed = fused ? 1 : 2;  // joined; ATen's attention keeps them head by head as well
     double elements = (model_.post_norm ? 3 : 2) * hidden();
     double qkv = 0;
@@ -131,7 +124,7 @@ class Steps {
   // only, or what the products for the weights' gradients take.
   double mlp_room(double rows, double experts, double width) const {
     const double one = rows / experts;
-    const double at_once = cuda_ ? rows : std::min(one, kPieceRows);
+    const double at_once = cuda_ ? rows : std::min(one, as_double(kExpertPieceRows));
     return rows * (1 + per_width()) * width + std::max(at_once * width, packing(per_width() * width, one));
   }
 
@@ -199,7 +192,8 @@ class Steps {
     }
     // The gradients of the hidden states and of the matrix are computed in the forward pass.
     stage.kept = 3 * stream + weight_ * matrix;
-    const double chunk = std::min(tokens_ * vocabulary, std::max(kFewestRows * vocabulary, kLogitsChunk));
+    const double chunk =
+        std::min(tokens_ * vocabulary, std::max(kLogitsChunkRows * vocabulary, as_double(kLogitsChunkElements)));
     const double forward = (chunk + matrix + packing(vocabulary, chunk / vocabulary)) * element_ + cast(matrix);
     stage.room = std::max(forward - stage.gradients, stream);
     return stage;

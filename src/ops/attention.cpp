@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "ops/block_sizes.h"
 #include "ops/fused.h"
 #include "ops/soft_cap.h"
 
@@ -12,10 +13,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 namespace {
-
-// Up to this many positions a block of queries and its scores fit into a core's cache; beyond, ATen's own blocks take
-// over.
-constexpr int64_t kLongestFused = 2048;
 
 // Copies between the joint layout [B, S, (H + 2G), hd] and three head-major tensors, rotating queries and keys.
 template <class T>
@@ -248,7 +245,7 @@ Tensor causal_attention(const Tensor& query, const Tensor& key, const Tensor& va
     return causal_attention(query, key.narrow(2, unseen, rest), value.narrow(2, unseen, rest), limits);
   }
   if (limits.softcap || window < positions) return limited_attention(query, key, value, window, limits.softcap);
-  if (!has_fused_kernel(query) || sequence != key.size(2) || sequence > kLongestFused || query.numel() == 0) {
+  if (!has_fused_kernel(query) || sequence != key.size(2) || sequence > kLongestFusedAttention || query.numel() == 0) {
     return causal_attention_reference(query, key, value);
   }
   return FusedAttention::apply(query, key, value);

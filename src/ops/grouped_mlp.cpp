@@ -1,6 +1,7 @@
 #include "ops/grouped_mlp.h"
 
 #include "ops/activation.h"
+#include "ops/block_sizes.h"
 #include "ops/fused.h"
 #include "ops/matrix_product.h"
 
@@ -27,10 +28,6 @@ void zero_from(Tensor x, int64_t row) {
   if (row < x.size(0)) x.narrow(0, row, x.size(0) - row).zero_();
 }
 
-// Rows that go through all products of an expert together: their hidden values stay in a core's cache, and experts of
-// uneven load still share the cores evenly.
-constexpr int64_t kPieceRows = 256;
-
 struct Piece {
   int64_t expert = 0;
   int64_t begin = 0;
@@ -41,8 +38,8 @@ struct Piece {
 std::vector<Piece> pieces_of(const Tensor& offsets) {
   std::vector<Piece> pieces;
   for_each_expert(offsets, [&](int64_t expert, int64_t begin, int64_t count) {
-    for (int64_t done = 0; done < count; done += kPieceRows) {
-      pieces.push_back({expert, begin + done, std::min(kPieceRows, count - done)});
+    for (int64_t done = 0; done < count; done += kExpertPieceRows) {
+      pieces.push_back({expert, begin + done, std::min(kExpertPieceRows, count - done)});
     }
   });
   return pieces;

@@ -1,5 +1,6 @@
 #include "ops/linear_cross_entropy.h"
 
+#include "ops/block_sizes.h"
 #include "ops/fused.h"
 #include "ops/matrix_product.h"
 #include "ops/soft_cap.h"
@@ -9,9 +10,6 @@ namespace switchyard {
 using torch::Tensor;
 
 namespace {
-
-// Logits of one chunk: small enough to stay near the cache, large enough for the matrix product to run at full speed.
-constexpr int64_t kChunkElements = 4 << 20;
 
 // The loss of one chunk; with `gradient`, `logits` becomes the gradient of its sum.
 Tensor chunk_loss(const Tensor& logits, const Tensor& targets, bool gradient) {
@@ -39,7 +37,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     const Tensor hidden = hidden_any.contiguous();
     const Tensor cast_weight = weight.to(hidden.scalar_type());
     const int64_t tokens = hidden.size(0);
-    const int64_t chunk = std::max<int64_t>(64, kChunkElements / weight.size(0));
+    const int64_t chunk = std::max(kLogitsChunkRows, kLogitsChunkElements / weight.size(0));
     const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, targets.ge(0).sum().item<int64_t>()));
     Tensor loss = torch::zeros({}, hidden.options().dtype(accumulate_type(hidden)));
     Tensor d_hidden = gradient ? torch::empty_like(hidden) : Tensor();

@@ -64,8 +64,9 @@ OrderedJson time_parts(torch::Device device, int64_t steps, const std::function<
   return parts;
 }
 
-// One step under LibTorch's profiler, as a file for chrome://tracing or ui.perfetto.dev.
-void write_trace(torch::Device device, const std::string& path, const std::function<void()>& one_step) {
+// One step of all ranks, of the first one under LibTorch's profiler: a file for chrome://tracing or ui.perfetto.dev.
+void write_trace(torch::Device device, const std::string& path, int rank, const std::function<void()>& one_step) {
+  if (rank > 0) return one_step();
   using namespace torch::autograd::profiler;
   using torch::profiler::impl::ActivityType;
   std::set<ActivityType> activities = {ActivityType::CPU};
@@ -136,10 +137,7 @@ OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
   const double final_loss = losses.total;
   const int64_t peak_memory = peak_memory_bytes();
   const OrderedJson parts = time_parts(device, std::min<int64_t>(options.steps, kMostPartSteps), one_step);
-  if (!options.trace.empty()) {
-    // Every rank takes part in the step.
-    world->rank() == 0 ? write_trace(device, options.trace, one_step) : one_step();
-  }
+  if (!options.trace.empty()) write_trace(device, options.trace, world->rank(), one_step);
   std::sort(times.begin(), times.end());
   const double median = times[times.size() / 2];
   const double tokens = static_cast<double>(*config.training.global_batch_size * config.training.seq_length);

@@ -1,0 +1,21 @@
+// How the fused operations on the CPU cut their work: for themselves, and for those who estimate what they hold.
+#pragma once
+
+#include <cstdint>
+
+namespace switchyard {
+
+// Up to this many positions a block of queries and its scores fit into a core's cache, and attention is a fused loop;
+// beyond, ATen's own blocks take over.
+inline constexpr int64_t kLongestFusedAttention = 2048;
+
+// Rows that go through all products of an expert together: their hidden values stay in a core's cache, and experts of
+// uneven load still share the cores evenly.
+inline constexpr int64_t kExpertPieceRows = 256;
+
+// Logits of one chunk of the cross-entropy: small enough to stay near the cache, large enough for the matrix product to
+// run at full speed; and the fewest tokens of a chunk.
+inline constexpr int64_t kLogitsChunkElements = 4 << 20;
+inline constexpr int64_t kLogitsChunkRows = 64;
+
+}  // namespace switchyard
