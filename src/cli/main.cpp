@@ -1,5 +1,6 @@
 // switchyard: parses the command line, runs one subcommand, turns errors into exit codes.
 #include <malloc.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -90,7 +91,18 @@ void keep_freed_memory() {
 #ifdef __GLIBC__
   constexpr int kLarge = 1 << 30;
   ::mallopt(M_MMAP_THRESHOLD, kLarge);
-  ::mallopt(M_TRIM_THRESHOLD, kLarge);
+  ::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+#ifdef MADV_HUGEPAGE
+  // The next gigabyte of the heap, of which nothing is used yet, in large pages: a step goes through all of its memory,
+  // and looking up small pages costs some 3 % of it.
+  if (void* room = std::malloc(kLarge - (1 << 20)); room != nullptr) {
+    constexpr uintptr_t kPage = 2 << 20;
+    const uintptr_t begin = (reinterpret_cast<uintptr_t>(room) + kPage - 1) / kPage * kPage;
+    const uintptr_t end = (reinterpret_cast<uintptr_t>(room) + kLarge - (1 << 20)) / kPage * kPage;
+    std::free(room);
+    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  }
+#endif
 #endif
 }
 

@@ -35,10 +35,10 @@ struct StepShare {
 
 // Bytes at the configured precision and micro-batch, for one process.
 struct MemoryEstimate {
-  double weights = 0;      // float32 parameters
-  double gradients = 0;    // float32
+  double weights = 0;      // float32 parameters, and copies of projections in bf16
+  double gradients = 0;    // of what is computed with: of the copies in bf16, unless micro-batches are added up
   double optimizer = 0;    // two float32 moments
-  double activations = 0;  // kept for the backward of one micro-batch, with the weights cast for bf16
+  double activations = 0;  // kept for the backward of one micro-batch
   // All of it where a step needs most: activations go as gradients come, and operations need room of their own.
   double total = 0;
 };

@@ -5,6 +5,7 @@
 #include "model/accounting.h"
 #include "model/accounting_block.h"
 #include "ops/block_sizes.h"
+#include "ops/matrix_product.h"
 #include "ops/permutation.h"
 
 namespace switchyard {
@@ -17,6 +18,7 @@ struct Stage {
   double kept = 0;       // from the forward to the backward pass
   double room = 0;       // more, while the stage's backward (or forward) runs
   double gradients = 0;  // of its parameters
+  double copies = 0;     // of its parameters, in the type that is computed in
   double sums = 0;       // what is received to be added up of them
 };
 
@@ -53,14 +55,15 @@ class Steps {
   double hidden() const { return as_double(model_.hidden_size); }
   // Bytes that an element in float32 (float64) takes.
   double wide() const { return std::max(element_, 4.0); }
-  // Matrices cast for bf16 are kept with the activations, their gradients come in both types.
   double cast(double parameters) const { return bf16_ ? element_ * parameters : 0; }
 
+  // Of a block: nearly all are projections, of which the model has copies to compute with and gets gradients in their
+  // type.
   Stage of_parameters(double parameters, bool summed) const {
     Stage stage;
-    stage.kept = cast(parameters);
-    stage.gradients = weight_ * parameters;
-    stage.sums = summed ? stage.gradients : 0;
+    stage.copies = cast(parameters);
+    stage.gradients = (bf16_ ? element_ : weight_) * parameters;
+    stage.sums = summed ? weight_ * parameters : 0;
     return stage;
   }
 
@@ -69,8 +72,9 @@ class Steps {
     if (model_.position_embedding == PositionEmbedding::kLearned) {
       parameters += as_double(config_.training.seq_length) * hidden();
     }
-    Stage stage = of_parameters(parameters, share_.holds_shared_sums);
-    stage.kept = 0;
+    Stage stage;
+    stage.gradients = weight_ * parameters;
+    stage.sums = share_.holds_shared_sums ? stage.gradients : 0;
     stage.room = 2 * tokens_ * hidden() * element_;
     return stage;
   }
@@ -113,26 +117,19 @@ class Steps {
   // What comes in and what the norm makes of it (kept where something reads it again), and a norm behind.
   double around(bool normed_kept) const { return (1 + (normed_kept ? 1 : 0) + (model_.post_norm ? 1 : 0)) * hidden(); }
 
-  // Elements of its own that oneDNN takes for the gradient of a matrix with so many rows, summed over `summed`.
-  double packing(double rows, double summed) const {
-    constexpr double kMost = 128 << 10;
-    return cuda_ || bf16_ ? 0 : std::min(rows * summed, kMost);
-  }
-
   // Elements beside rows in and out while the backward pass of `experts` feed-forwards of this width runs: gradients of
-  // the hidden values, the activation, and either the activation's gradient, which the CPU has of a piece of the rows
-  // only, or what the products for the weights' gradients take.
+  // the hidden values, the activation, and the activation's gradient, which the CPU has of a piece of the rows only.
   double mlp_room(double rows, double experts, double width) const {
     const double one = rows / experts;
     const double at_once = cuda_ ? rows : std::min(one, as_double(kExpertPieceRows));
-    return rows * (1 + per_width()) * width + std::max(at_once * width, packing(per_width() * width, one));
+    return rows * (1 + per_width()) * width + at_once * width;
   }
 
   Stage feed_forward(double tokens, double parameters) const {
     const double width = as_double(*model_.intermediate_size);
     Stage stage = of_parameters(parameters, share_.holds_shared_sums);
     stage.kept += tokens * (around(true) + per_width() * width) * element_;
-    stage.room = (tokens * 2 * hidden() + mlp_room(tokens, 1, width)) * element_ + cast(parameters);
+    stage.room = (tokens * 2 * hidden() + mlp_room(tokens, 1, width)) * element_;
     return stage;
   }
 
@@ -153,7 +150,7 @@ class Steps {
     const double computed = share_.expert_rows * sent + rounding(share_.expert_rows * sent);
     Stage stage = of_parameters(parameters - routed, share_.holds_shared_sums);
     const Stage own = of_parameters(here, share_.holds_expert_sums);
-    stage.kept += own.kept;
+    stage.copies += own.copies;
     stage.gradients += own.gradients;
     stage.sums += own.sums;
 
@@ -171,8 +168,7 @@ class Steps {
     stage.kept += computed * (2 * hidden() + per_width() * width) * element_;
     if (spread) stage.kept += sent * hidden() * element_ + computed * (3 * 8.0 + wide());
     const double experts_here = as_double(moe.num_experts / share_.expert_parallel_size);
-    stage.room =
-        (tokens * 2 * hidden() + computed * hidden() + mlp_room(computed, experts_here, width)) * element_ + cast(here);
+    stage.room = (tokens * 2 * hidden() + computed * hidden() + mlp_room(computed, experts_here, width)) * element_;
     return stage;
   }
 
@@ -194,7 +190,8 @@ class Steps {
     stage.kept = 3 * stream + weight_ * matrix;
     const double chunk =
         std::min(tokens_ * vocabulary, std::max(kLogitsChunkRows * vocabulary, as_double(kLogitsChunkElements)));
-    const double forward = (chunk + matrix + packing(vocabulary, chunk / vocabulary)) * element_ + cast(matrix);
+    const bool added_in_place = has_product_loop(bf16_ ? torch::kBFloat16 : torch::kFloat32);
+    const double forward = (chunk + (added_in_place ? 0 : matrix)) * element_ + cast(matrix);
     stage.room = std::max(forward - stage.gradients, stream);
     return stage;
   }
@@ -218,21 +215,29 @@ MemoryEstimate estimate_memory(const Config& config, const StepShare& share) {
       as_double(count_parameters(config).total) - routed + routed / as_double(share.expert_parallel_size);
   MemoryEstimate memory;
   memory.weights = weight * parameters;
-  memory.gradients = weight * parameters;
   memory.optimizer = 2 * weight * parameters;
   const std::vector<Stage> stages = Steps(config, share).stages();
   double kept = 0;
-  for (const Stage& stage : stages) kept += stage.kept;
+  double copies = 0;
+  for (const Stage& stage : stages) {
+    kept += stage.kept;
+    copies += stage.copies;
+  }
+  memory.weights += copies;
   memory.activations = kept;
-  // Back through the stages. Gradients of earlier micro-batches are there from the start.
+  // Back through the stages. Gradients of earlier micro-batches are there from the start, in the masters' type.
   const int64_t all = *config.training.global_batch_size / config.training.micro_batch_size;
   const bool accumulates = (share.micro_batches > 0 ? share.micro_batches : all) > 1;
+  // One of a copy takes as much as the copy.
+  const double copied = copies / as_double(element_bytes(config.training.precision));
+  memory.gradients = weight * parameters - (accumulates ? 0 : weight * copied - copies);
   double gradients = accumulates ? memory.gradients : 0;
   double most = 0;
   for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
     most = std::max(most, kept + stage->room + stage->gradients + gradients);
     kept -= stage->kept;
-    gradients += (accumulates ? 0 : stage->gradients) + stage->sums;
+    // What is added in place is gone; copies' gradients are added at the end.
+    gradients += (accumulates && stage->copies == 0 ? 0 : stage->gradients) + stage->sums;
   }
   memory.total = memory.weights + memory.optimizer + std::max(most, gradients);
   return memory;

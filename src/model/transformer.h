@@ -91,6 +91,7 @@ class TransformerImpl : public torch::nn::Module {
 
   // The floating type of activations and matrix products; parameters keep theirs. Default: float32.
   void set_compute_type(torch::ScalarType type) { compute_type_ = type; }
+  torch::ScalarType compute_type() const { return compute_type_; }
   // Replaces matrices by copies in the compute type, for inference: nothing is cast from then on. Routers keep theirs.
   void cast_matrices();
   // Replaces the way tokens reach experts; the default is a LocalDispatcher.

@@ -8,12 +8,12 @@
 
 namespace switchyard {
 
-// Without gradients, on the CPU. hidden [N, W] -> [N, F].
-torch::Tensor activation_forward(const torch::Tensor& hidden, Activation activation);
-// Without gradients, on the CPU: from the gradient dy [N, F] of the activation to d_hidden [N, W]; `again` [N, F] gets
-// the activation itself.
-void activation_backward(const torch::Tensor& hidden, const torch::Tensor& dy, Activation activation,
-                         torch::Tensor d_hidden, torch::Tensor again);
+// On the CPU, in the calling thread, on memory of float32, float64 or bfloat16. hidden [N, W] -> y [N, F].
+void activation_forward(torch::ScalarType type, Activation activation, const void* hidden, void* y, int64_t rows,
+                        int64_t width);
+// From the gradient dy [N, F] of the activation to d_hidden [N, W]; y [N, F] gets the activation itself.
+void activation_backward(torch::ScalarType type, Activation activation, const void* hidden, const void* dy,
+                         void* d_hidden, void* y, int64_t rows, int64_t width);
 // The same in plain ATen operations, differentiable, on any device. hidden [..., W] -> [..., F].
 torch::Tensor plain_activation(const torch::Tensor& hidden, Activation activation);
 

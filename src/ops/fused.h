@@ -14,10 +14,10 @@ inline bool has_fused_kernel(const torch::Tensor& x) {
                                  x.scalar_type() == torch::kFloat64);
 }
 
-// Calls f(T{}) with the element type of `x`: float, double or kernels::Bf16.
+// Calls f(T{}) with the element type: float, double or kernels::Bf16.
 template <class F>
-void with_element_type(const torch::Tensor& x, F&& f) {
-  switch (x.scalar_type()) {
+void with_type(torch::ScalarType type, F&& f) {
+  switch (type) {
     case torch::kFloat32:
       return f(float{});
     case torch::kFloat64:
@@ -25,8 +25,13 @@ void with_element_type(const torch::Tensor& x, F&& f) {
     case torch::kBFloat16:
       return f(kernels::Bf16{});
     default:
-      TORCH_CHECK_TYPE(false, "no fused kernel for ", x.scalar_type());
+      TORCH_CHECK_TYPE(false, "no fused kernel for ", type);
   }
+}
+// With that of `x`.
+template <class F>
+void with_element_type(const torch::Tensor& x, F&& f) {
+  with_type(x.scalar_type(), std::forward<F>(f));
 }
 
 template <class T>
@@ -41,6 +46,11 @@ T* output(const torch::Tensor& x) {
 // float32 for float32 and bfloat16, float64 for float64.
 inline torch::ScalarType accumulate_type(const torch::Tensor& x) {
   return x.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
+}
+
+// A tensor that may be undefined as an argument of an autograd function: an undefined one is none, an empty optional is.
+inline std::optional<torch::Tensor> argument(const torch::Tensor& x) {
+  return x.defined() ? std::optional<torch::Tensor>(x) : std::nullopt;
 }
 
 // Splits [0, rows) over threads so that each piece has about `kElementsPerTask` elements or more.

@@ -7,6 +7,7 @@
 
 namespace switchyard {
 
+using kernels::ProductForm;
 using torch::Tensor;
 
 namespace {
@@ -32,8 +33,29 @@ struct Piece {
   int64_t expert = 0;
   int64_t begin = 0;
   int64_t count = 0;
-  Tensor of(const Tensor& rows) const { return rows.narrow(0, begin, count); }
 };
+
+// Rows [begin, begin + count) of x.
+MatrixView rows_of(const Tensor& x, int64_t begin, int64_t count) {
+  const int64_t columns = x.size(1);
+  return {static_cast<char*>(x.mutable_data_ptr()) + static_cast<size_t>(begin * columns) * x.element_size(), count,
+          columns};
+}
+MatrixView rows_of(const Tensor& x, const Piece& piece) { return rows_of(x, piece.begin, piece.count); }
+
+// Matrix `expert` of [E, rows, columns].
+MatrixView matrix_of(const Tensor& weights, int64_t expert) {
+  const int64_t rows = weights.size(1);
+  const int64_t columns = weights.size(2);
+  return {static_cast<char*>(weights.mutable_data_ptr()) +
+              static_cast<size_t>(expert * rows * columns) * weights.element_size(),
+          rows, columns};
+}
+
+// Row `expert` of the biases [E, width], or null where there are none.
+const void* bias_of(const Tensor& biases, int64_t expert) {
+  return biases.defined() ? rows_of(biases, expert, 1).data : nullptr;
+}
 
 std::vector<Piece> pieces_of(const Tensor& offsets) {
   std::vector<Piece> pieces;
@@ -69,24 +91,18 @@ void for_each_piece(const Tensor& offsets, const F& f) {
   share_out(rows_before, [&](size_t i) { f(pieces[i]); });
 }
 
-// out = rows weight (+ bias, where there is one).
-void product_with_bias(Tensor out, const Tensor& rows, const Tensor& weight, const Tensor& biases, int64_t expert) {
-  if (biases.defined()) {
-    at::addmm_out(out, biases.select(0, expert), rows, weight);
-  } else {
-    matrix_product_out(out, rows, weight);
-  }
-}
+// With so many products of uneven size for each thread they can be shared out evenly.
+constexpr size_t kTasksPerThread = 4;
 
 // A product for the gradient of weights: out = left^T right over the rows of one expert.
 struct WeightTask {
-  Tensor out;
-  Tensor left;
-  Tensor right;
+  MatrixView out;
+  MatrixView left;
+  MatrixView right;
 };
 
-// d_up_e = d_hidden_e^T x_e [E, W, D] and d_down_e = dy_e^T activation_e [E, D, F]. The threads share the products out:
-// one product on all threads keeps them waiting for each other.
+// d_up_e = d_hidden_e^T x_e [E, W, D] and d_down_e = dy_e^T activation_e [E, D, F]. Where there are enough of them, the
+// threads share the products out: one product on all threads keeps them waiting for each other.
 std::array<Tensor, 2> weight_gradients(const Tensor& d_hidden, const Tensor& x, const Tensor& dy,
                                        const Tensor& activation, const Tensor& offsets) {
   const int64_t width = activation.size(1);
@@ -100,13 +116,20 @@ std::array<Tensor, 2> weight_gradients(const Tensor& d_hidden, const Tensor& x, 
       d_down.select(0, expert).zero_();
       return;
     }
-    const auto rows = [&](const Tensor& all) { return all.narrow(0, begin, count); };
-    tasks.push_back({d_up.select(0, expert), rows(d_hidden), rows(x)});
+    const auto rows = [&](const Tensor& all) { return rows_of(all, begin, count); };
+    tasks.push_back({matrix_of(d_up, expert), rows(d_hidden), rows(x)});
     cost_before.push_back(cost_before.back() + count * d_hidden.size(1));
-    tasks.push_back({d_down.select(0, expert), rows(dy), rows(activation)});
+    tasks.push_back({matrix_of(d_down, expert), rows(dy), rows(activation)});
     cost_before.push_back(cost_before.back() + count * width);
   });
-  share_out(cost_before, [&](size_t i) { matrix_product_out(tasks[i].out, tasks[i].left.t(), tasks[i].right); });
+  const auto compute = [&](size_t i) {
+    product(x.scalar_type(), tasks[i].out, tasks[i].left, tasks[i].right, ProductForm::kTransposedA);
+  };
+  if (tasks.size() < kTasksPerThread * static_cast<size_t>(at::get_num_threads())) {
+    for (size_t i = 0; i < tasks.size(); ++i) compute(i);
+  } else {
+    share_out(cost_before, compute);
+  }
   return {d_up, d_down};
 }
 
@@ -130,11 +153,16 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
     const Tensor down_bias = given_down_bias.value_or(Tensor());
     const Tensor hidden = torch::empty({x.size(0), up.size(1)}, x.options());
     Tensor y = torch::empty({x.size(0), down.size(1)}, x.options());
+    const auto type = x.scalar_type();
+    const int64_t width = down.size(2);
     for_each_piece(offsets, [&](const Piece& piece) {
-      const Tensor part = piece.of(hidden);
-      product_with_bias(part, piece.of(x), up.select(0, piece.expert).t(), up_bias, piece.expert);
-      product_with_bias(piece.of(y), activation_forward(part, activation), down.select(0, piece.expert).t(), down_bias,
-                        piece.expert);
+      const MatrixView part = rows_of(hidden, piece);
+      product(type, part, rows_of(x, piece), matrix_of(up, piece.expert), ProductForm::kTransposedB,
+              bias_of(up_bias, piece.expert));
+      const Tensor activated = torch::empty({piece.count, width}, x.options());
+      activation_forward(type, activation, part.data, activated.mutable_data_ptr(), piece.count, width);
+      product(type, rows_of(y, piece), rows_of(activated, 0, piece.count), matrix_of(down, piece.expert),
+              ProductForm::kTransposedB, bias_of(down_bias, piece.expert));
     });
     zero_from(y, used_rows(offsets));
     context->save_for_backward({x, offsets, up, down, hidden, up_bias, down_bias});
@@ -155,12 +183,16 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
     const Tensor dx = torch::empty_like(x);
     const Tensor d_hidden = torch::empty_like(hidden);
     const Tensor activation = torch::empty({x.size(0), down.size(2)}, x.options());
+    const auto type = x.scalar_type();
+    const int64_t width = down.size(2);
     for_each_piece(offsets, [&](const Piece& piece) {
-      const Tensor d_activation = matrix_product(piece.of(dy), down.select(0, piece.expert));
-      const Tensor part = piece.of(d_hidden);
-      activation_backward(piece.of(hidden), d_activation, kind, part, piece.of(activation));
-      Tensor out = piece.of(dx);
-      matrix_product_out(out, part, up.select(0, piece.expert));
+      const Tensor d_activation = torch::empty({piece.count, width}, x.options());
+      product(type, rows_of(d_activation, 0, piece.count), rows_of(dy, piece), matrix_of(down, piece.expert),
+              ProductForm::kPlain);
+      const MatrixView part = rows_of(d_hidden, piece);
+      activation_backward(type, kind, rows_of(hidden, piece).data, d_activation.const_data_ptr(), part.data,
+                          rows_of(activation, piece).data, piece.count, width);
+      product(type, rows_of(dx, piece), part, matrix_of(up, piece.expert), ProductForm::kPlain);
     });
     zero_from(dx, used_rows(offsets));
     const auto [d_up, d_down] = weight_gradients(d_hidden, x, dy, activation, offsets);
@@ -223,10 +255,8 @@ void check_shapes(const Tensor& x, const Tensor& offsets, const MlpWeights& w, A
 Tensor grouped_mlp(const Tensor& x, const Tensor& offsets, const MlpWeights& weights, Activation activation) {
   check_shapes(x, offsets, weights, activation);
   if (!has_fused_kernel(x)) return grouped_mlp_reference(x, offsets, weights, activation);
-  // An undefined tensor is no argument of an autograd function, an empty optional is.
-  const auto given = [](const Tensor& bias) { return bias.defined() ? std::optional<Tensor>(bias) : std::nullopt; };
-  return GroupedMlp::apply(x, offsets, weights.up.contiguous(), weights.down.contiguous(), given(weights.up_bias),
-                           given(weights.down_bias), activation);
+  return GroupedMlp::apply(x, offsets, weights.up.contiguous(), weights.down.contiguous(), argument(weights.up_bias),
+                           argument(weights.down_bias), activation);
 }
 
 Tensor grouped_mlp_reference(const Tensor& x, const Tensor& offsets, const MlpWeights& weights, Activation activation) {

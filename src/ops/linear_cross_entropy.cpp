@@ -11,14 +11,15 @@ using torch::Tensor;
 
 namespace {
 
-// The loss of one chunk; with `gradient`, `logits` becomes the gradient of its sum.
-Tensor chunk_loss(const Tensor& logits, const Tensor& targets, bool gradient) {
+// The sum of the losses of one chunk; with `gradient`, `logits` becomes the gradient of `scale` times it.
+Tensor chunk_loss(const Tensor& logits, const Tensor& targets, bool gradient, double scale) {
   Tensor losses = torch::empty({logits.size(0)}, logits.options().dtype(accumulate_type(logits)));
   const int64_t vocab = logits.size(1);
   with_element_type(logits, [&]<class T>(T) {
     parallel_rows(logits.size(0), vocab, [&](int64_t begin, int64_t end) {
       kernels::kernels<T>().cross_entropy(output<T>(logits) + begin * vocab, input<int64_t>(targets) + begin,
-                                          output<kernels::Acc<T>>(losses) + begin, end - begin, vocab, gradient);
+                                          output<kernels::Acc<T>>(losses) + begin, end - begin, vocab, gradient,
+                                          static_cast<kernels::Acc<T>>(scale));
     });
   });
   return losses.sum();
@@ -31,11 +32,21 @@ Tensor cap_logits(Tensor& logits, double cap, bool gradient) {
   return gradient ? (1 - bounded.square()).to(logits.scalar_type()) : Tensor();
 }
 
+// d_weight [V, D] += d_logits^T [V, N] hidden [N, D].
+void add_weight_gradient(Tensor& d_weight, const Tensor& d_logits, const Tensor& hidden) {
+  if (!has_product_loop(hidden.scalar_type())) {
+    d_weight.add_(matrix_product(d_logits.t(), hidden));
+    return;
+  }
+  const auto view = [](const Tensor& x) { return MatrixView{x.mutable_data_ptr(), x.size(0), x.size(1)}; };
+  product_add(hidden.scalar_type(), view(d_weight), view(d_logits), view(hidden), kernels::ProductForm::kTransposedA);
+}
+
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& hidden_any, const Tensor& weight,
                         const Tensor& targets, std::optional<double> softcap, bool gradient) {
     const Tensor hidden = hidden_any.contiguous();
-    const Tensor cast_weight = weight.to(hidden.scalar_type());
+    const Tensor cast_weight = weight.to(hidden.scalar_type()).contiguous();
     const int64_t tokens = hidden.size(0);
     const int64_t chunk = std::max(kLogitsChunkRows, kLogitsChunkElements / weight.size(0));
     const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, targets.ge(0).sum().item<int64_t>()));
@@ -43,33 +54,29 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     Tensor d_hidden = gradient ? torch::empty_like(hidden) : Tensor();
     Tensor d_weight = gradient ? torch::zeros(weight.sizes(), loss.options()) : Tensor();
     Tensor logits = torch::empty({std::min(chunk, tokens), weight.size(0)}, hidden.options());
-    Tensor d_weight_chunk = gradient ? torch::empty(weight.sizes(), hidden.options()) : Tensor();
     for (int64_t begin = 0; begin < tokens; begin += chunk) {
       const int64_t count = std::min(chunk, tokens - begin);
       const Tensor rows = hidden.narrow(0, begin, count);
       Tensor part = logits.narrow(0, 0, count);
       matrix_product_out(part, rows, cast_weight.t());
       const Tensor slope = softcap ? cap_logits(part, *softcap, gradient) : Tensor();
-      loss += chunk_loss(part, targets.narrow(0, begin, count), gradient);
+      loss += chunk_loss(part, targets.narrow(0, begin, count), gradient, scale);
       if (!gradient) continue;
       if (slope.defined()) part.mul_(slope);
       Tensor d_rows = d_hidden.narrow(0, begin, count);
       matrix_product_out(d_rows, part, cast_weight);
-      matrix_product_out(d_weight_chunk, part.t(), rows);
-      d_weight.add_(d_weight_chunk);
+      add_weight_gradient(d_weight, part, rows);
     }
-    if (gradient) {
-      context->save_for_backward({d_hidden.mul_(scale), d_weight.mul_(scale).to(weight.scalar_type())});
-    }
+    if (gradient) context->save_for_backward({d_hidden, d_weight.to(weight.scalar_type())});
     return loss * scale;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    const Tensor& scale = gradients[0];
-    return {saved[0] * scale.to(saved[0].scalar_type()), saved[1] * scale.to(saved[1].scalar_type()), Tensor(),
-            Tensor(), Tensor()};
+    const double scale = gradients[0].item<double>();
+    const auto scaled = [&](const Tensor& x) { return scale == 1 ? x : x * scale; };
+    return {scaled(saved[0]), scaled(saved[1]), Tensor(), Tensor(), Tensor()};
   }
 };
 

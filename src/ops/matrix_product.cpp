@@ -1,93 +1,212 @@
 #include "ops/matrix_product.h"
 
-#include <ATen/Context.h>
+#include <string_view>
 
 #include "ops/fused.h"
 
-// Exported by LibTorch, with no header in its packages.
-namespace at::native {
-TORCH_API void mkldnn_matmul(const Tensor& mat1, const Tensor& mat2, const Tensor& result, float beta, float alpha);
-}  // namespace at::native
-
 namespace switchyard {
 
+using kernels::ProductForm;
+using kernels::ProductShape;
 using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 namespace {
 
-// Multiplications from which on a call of oneDNN, which costs some ten microseconds, pays.
-constexpr int64_t kFewestForOneDnn = 1 << 20;
+// Multiplications below which calling a library costs more than a product.
+constexpr int64_t kFewestForLibrary = 1 << 20;
 
-bool takes_one_dnn(const Tensor& out, const Tensor& a) {
+// Multiplications that are worth a thread.
+constexpr int64_t kFewestForThread = 1 << 18;
+
+bool has_amx() {
 #ifdef __x86_64__
-  // What oneDNN needs for its fast code, and its ATen wrapper for being called at all.
-  static const bool fast = at::hasMKLDNN() && __builtin_cpu_supports("avx512bw") &&
-                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  return __builtin_cpu_supports("amx-bf16");
 #else
-  static const bool fast = false;
+  return false;
 #endif
-  return fast && out.device().is_cpu() && out.scalar_type() == torch::kFloat32 &&
-         at::globalContext().userEnabledMkldnn() && out.numel() * a.size(-1) >= kFewestForOneDnn;
 }
 
 // Up to this many rows a product takes as long as its weights take to arrive.
 constexpr int64_t kFewRows = 4;
 
-// Whether it is a few rows times the transpose of weights.
-bool is_of_few_rows(const Tensor& out, const Tensor& a, const Tensor& b) {
-  return out.dim() == 2 && out.size(0) <= kFewRows && has_fused_kernel(out) && a.is_contiguous() &&
-         b.t().is_contiguous() && out.is_contiguous();
+// Memory that a thread keeps for its products, on a cache line of its own.
+void* scratch_of(size_t bytes) {
+  thread_local Tensor memory;
+  if (!memory.defined() || memory.nbytes() < bytes) {
+    memory = torch::empty({static_cast<int64_t>(bytes)}, torch::kUInt8);
+  }
+  return memory.mutable_data_ptr();
 }
 
-void few_rows_product(Tensor& out, const Tensor& x, const Tensor& weight) {
-  const int64_t count = weight.size(0);
-  const int64_t width = weight.size(1);
-  with_element_type(out, [&]<class T>(T) {
-    parallel_rows(count, width, [&](int64_t begin, int64_t end) {
-      kernels::kernels<T>().few_rows_product(input<T>(x), input<T>(weight) + begin * width, output<T>(out) + begin,
-                                             x.size(0), end - begin, width, count);
-    });
+// The part of a product that computes rows [begin, end) of out, or with `by_columns` columns.
+template <class T>
+struct ProductPart {
+  ProductShape shape;
+  const T* a;
+  const T* b;
+
+  ProductPart(const ProductShape& whole, const void* a_data, const void* b_data, bool by_columns, int64_t begin,
+              int64_t end)
+      : shape(whole), a(static_cast<const T*>(a_data)), b(static_cast<const T*>(b_data)) {
+    if (by_columns) {
+      shape.n = end - begin;
+      b += begin * (whole.form == ProductForm::kTransposedB ? whole.b_stride : 1);
+    } else {
+      shape.m = end - begin;
+      a += begin * (whole.form == ProductForm::kTransposedA ? 1 : whole.a_stride);
+    }
+  }
+};
+
+ProductShape shape_of(const MatrixView& out, const MatrixView& a, const MatrixView& b, ProductForm form) {
+  const int64_t k = form == ProductForm::kTransposedA ? a.rows : a.columns;
+  return {form, out.rows, out.columns, k, a.columns, b.columns, out.columns};
+}
+
+Tensor tensor_of(torch::ScalarType type, const MatrixView& x) {
+  return torch::from_blob(x.data, {x.rows, x.columns}, torch::TensorOptions(type));
+}
+
+void product_with_aten(torch::ScalarType type, const MatrixView& out_view, const MatrixView& a_view,
+                       const MatrixView& b_view, ProductForm form, const void* bias) {
+  Tensor out = tensor_of(type, out_view);
+  const Tensor a = tensor_of(type, a_view);
+  const Tensor b = tensor_of(type, b_view);
+  const Tensor left = form == ProductForm::kTransposedA ? a.t() : a;
+  const Tensor right = form == ProductForm::kTransposedB ? b.t() : b;
+  if (bias == nullptr) {
+    at::mm_out(out, left, right);
+  } else {
+    at::addmm_out(out, tensor_of(type, {const_cast<void*>(bias), 1, out_view.columns}), left, right);
+  }
+}
+
+// Calls f(part, row, column of out where it begins) for the parts of a product, on several threads.
+template <class T, class F>
+void for_each_part(const ProductShape& shape, const MatrixView& a, const MatrixView& b, const F& f) {
+  if (shape.m == 0 || shape.n == 0) return;
+  // What is cut is packed once, the other operand once a thread.
+  const bool by_columns = shape.n >= shape.m;
+  const int64_t unit = by_columns ? 64 : 48;
+  const int64_t size = by_columns ? shape.n : shape.m;
+  const int64_t others = by_columns ? shape.m : shape.n;
+  const int64_t fewest = kFewestForThread / std::max<int64_t>(1, others * shape.k * unit);
+  at::parallel_for(0, (size + unit - 1) / unit, std::max<int64_t>(1, fewest), [&](int64_t first, int64_t last) {
+    const int64_t begin = first * unit;
+    const int64_t end = std::min(last * unit, size);
+    f(ProductPart<T>(shape, a.data, b.data, by_columns, begin, end), by_columns ? 0 : begin, by_columns ? begin : 0);
   });
 }
 
 }  // namespace
 
-void matrix_product_out(Tensor& out, const Tensor& a, const Tensor& b) {
-  if (is_of_few_rows(out, a, b)) {
-    few_rows_product(out, a, b.t());
-  } else if (takes_one_dnn(out, a)) {
-    at::native::mkldnn_matmul(a, b, out, /*beta=*/0, /*alpha=*/1);
-  } else if (out.dim() == 3) {
-    at::bmm_out(out, a, b);
-  } else {
-    at::mm_out(out, a, b);
-  }
+bool has_product_loop(torch::ScalarType type) {
+  static const bool avx512 = std::string_view(kernels::instruction_set()).starts_with("avx512");
+  static const bool amx = has_amx();
+  return type == torch::kBFloat16 ? !amx : avx512;
 }
 
-Tensor matrix_product(const Tensor& a, const Tensor& b) {
-  std::vector<int64_t> shape = a.sizes().vec();
-  shape.back() = b.size(-1);
-  Tensor out = torch::empty(shape, a.options().requires_grad(false));
-  matrix_product_out(out, a, b);
+void product(torch::ScalarType type, const MatrixView& out, const MatrixView& a, const MatrixView& b, ProductForm form,
+             const void* bias) {
+  const ProductShape shape = shape_of(out, a, b, form);
+  const bool few = form == ProductForm::kTransposedB && shape.m <= kFewRows;
+  if (!few && !has_product_loop(type) && shape.m * shape.n * shape.k >= kFewestForLibrary) {
+    return product_with_aten(type, out, a, b, form, bias);
+  }
+  with_type(type, [&]<class T>(T) {
+    const auto& table = kernels::kernels<T>();
+    const auto* biases = static_cast<const T*>(bias);
+    auto* to = static_cast<T*>(out.data);
+    if (few) {
+      parallel_rows(shape.n, shape.k, [&](int64_t begin, int64_t end) {
+        table.few_rows_product(static_cast<const T*>(a.data), static_cast<const T*>(b.data) + begin * shape.k,
+                               bias == nullptr ? nullptr : biases + begin, to + begin, shape.m, end - begin, shape.k,
+                               shape.n);
+      });
+      return;
+    }
+    for_each_part<T>(shape, a, b, [&](const ProductPart<T>& part, int64_t row, int64_t column) {
+      table.product(part.shape, part.a, part.b, bias == nullptr ? nullptr : biases + column,
+                    to + row * shape.out_stride + column, scratch_of(table.product_scratch(part.shape)));
+    });
+  });
+}
+
+void product_add(torch::ScalarType type, const MatrixView& out, const MatrixView& a, const MatrixView& b,
+                 ProductForm form) {
+  const ProductShape shape = shape_of(out, a, b, form);
+  with_type(type, [&]<class T>(T) {
+    const auto& table = kernels::kernels<T>();
+    for_each_part<T>(shape, a, b, [&](const ProductPart<T>& part, int64_t row, int64_t column) {
+      table.product_add(part.shape, part.a, part.b,
+                        static_cast<kernels::Acc<T>*>(out.data) + row * shape.out_stride + column,
+                        scratch_of(table.product_scratch(part.shape)));
+    });
+  });
+}
+
+namespace {
+
+// A contiguous tensor of one or more rows, or the transpose of one, as it lies in memory.
+MatrixView memory_of(const Tensor& x, bool transposed) {
+  return transposed ? MatrixView{x.mutable_data_ptr(), x.size(1), x.size(0)}
+                    : MatrixView{x.mutable_data_ptr(), x.size(0), x.size(1)};
+}
+
+void product_of(Tensor& out, const Tensor& a, const Tensor& b, const Tensor& bias) {
+  const bool a_transposed = !a.is_contiguous();
+  const bool b_transposed = !b.is_contiguous();
+  if (!has_fused_kernel(out) || (a_transposed && b_transposed)) {
+    if (bias.defined()) {
+      at::addmm_out(out, bias, a, b);
+    } else {
+      at::mm_out(out, a, b);
+    }
+    return;
+  }
+  TORCH_CHECK_VALUE(out.is_contiguous() && (!a_transposed || a.t().is_contiguous()) &&
+                        (!b_transposed || b.t().is_contiguous()) && (!bias.defined() || bias.is_contiguous()),
+                    "matrix_product: strides ", a.strides(), " and ", b.strides());
+  if (a.size(1) == 0) {
+    out.copy_(bias.defined() ? bias.expand_as(out) : torch::zeros({}, out.options()));
+    return;
+  }
+  const ProductForm form = b_transposed   ? ProductForm::kTransposedB
+                           : a_transposed ? ProductForm::kTransposedA
+                                          : ProductForm::kPlain;
+  product(out.scalar_type(), memory_of(out, false), memory_of(a, a_transposed), memory_of(b, b_transposed), form,
+          bias.defined() ? bias.const_data_ptr() : nullptr);
+}
+
+}  // namespace
+
+void matrix_product_out(Tensor& out, const Tensor& a, const Tensor& b) { product_of(out, a, b, {}); }
+
+Tensor matrix_product(const Tensor& a, const Tensor& b, const Tensor& bias) {
+  Tensor out = torch::empty({a.size(0), b.size(1)}, a.options().requires_grad(false));
+  product_of(out, a, b, bias);
   return out;
 }
 
 namespace {
 
-// x [N, in], weight [out, in] of one type -> [N, out].
+// x [N, in], weight [out, in] and bias [out] of one type -> [N, out].
 struct LinearMap : torch::autograd::Function<LinearMap> {
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight) {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight,
+                        const std::optional<Tensor>& bias) {
     context->save_for_backward({x, weight});
-    return matrix_product(x, weight.t());
+    context->saved_data["biased"] = bias.has_value();
+    return matrix_product(x, weight.t(), bias.value_or(Tensor()));
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
     const Tensor dy = gradients[0].contiguous();
+    const bool biased = context->saved_data["biased"].toBool();
     return {context->needs_input_grad(0) ? matrix_product(dy, saved[1]) : Tensor(),
-            context->needs_input_grad(1) ? matrix_product(dy.t(), saved[0]) : Tensor()};
+            context->needs_input_grad(1) ? matrix_product(dy.t(), saved[0]) : Tensor(), biased ? dy.sum(0) : Tensor()};
   }
 };
 
@@ -96,10 +215,11 @@ struct LinearMap : torch::autograd::Function<LinearMap> {
 Tensor linear_map(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const auto type = x.scalar_type();
   const Tensor rows = x.reshape({-1, x.size(-1)});
-  const Tensor y = LinearMap::apply(rows.contiguous(), weight.to(type).contiguous());
+  const Tensor given = bias.defined() ? bias.to(type) : bias;
+  const Tensor y = LinearMap::apply(rows.contiguous(), weight.to(type).contiguous(), argument(given));
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = weight.size(0);
-  return (bias.defined() ? y + bias.to(type) : y).view(shape);
+  return y.view(shape);
 }
 
 }  // namespace switchyard

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "optim/adamw.h"
+#include "optim/master_weights.h"
 #include "parallel/world.h"
 
 namespace switchyard {
@@ -25,10 +26,10 @@ class GradientBuckets {
  public:
   // `parameters` as the model names them; the world must outlive this. Those of experts are reduced over the ranks that
   // hold the same experts, all others over all. Buckets hold about bucket_bytes, in the order in which the backward
-  // pass reaches parameters. `sharded`: every rank gets the sum of its own part only, and the parameters become views
-  // of the buckets, so that gather_parameters() can bring all parts together (ZeRO stage 1: Rajbhandari et al. 2020).
-  // Parameters that only this rank holds stay as they are.
-  GradientBuckets(NamedTensors parameters, World& world, int64_t bucket_bytes, bool sharded);
+  // pass reaches parameters. `sharded`: every rank gets the sum of its own part only, and the master weights become
+  // views of the buckets, so that gather_parameters() can bring all parts together (ZeRO stage 1: Rajbhandari et al.
+  // 2020). Parameters that only this rank holds stay as they are.
+  GradientBuckets(TrainedParameters parameters, World& world, int64_t bucket_bytes, bool sharded);
   ~GradientBuckets();
   GradientBuckets(const GradientBuckets&) = delete;
   GradientBuckets& operator=(const GradientBuckets&) = delete;
@@ -36,12 +37,18 @@ class GradientBuckets {
   // Call before the backward pass that completes the gradients: each bucket leaves as soon as it is full.
   // Collectives, in that backward pass and in finish(): an all-reduce or reduce-scatter a bucket.
   void arm();
-  // Waits for all sums and leaves them in the gradients of optimizer_parameters().
+  // After the backward pass of every other micro-batch: adds its gradients to those of the master weights, in their
+  // type.
+  void accumulate();
+  // After the last backward pass: waits for all sums and leaves them in the gradients of optimizer_parameters(). A
+  // gradient that is of one micro-batch and of this rank alone keeps the type that it was computed in.
   void finish();
   // After an update of the owned parts. Collectives where sharded: an all-gather a bucket.
   void gather_parameters();
+  // After the master weights have been set to something else: the model gets them.
+  void refresh_model();
 
-  const NamedTensors& parameters() const { return parameters_; }
+  const TrainedParameters& parameters() const { return parameters_; }
   bool sharded() const { return sharded_; }
   // Parts that cover every parameter exactly once over all ranks that hold it.
   const std::vector<OwnedPart>& owned() const { return owned_; }
@@ -52,6 +59,9 @@ class GradientBuckets {
   // parts()[i] says which part entry i is.
   const NamedTensors& optimizer_parameters() const { return optimizer_parameters_; }
   const std::vector<bool>& decayed() const { return decayed_; }
+  // What AdamW's `copies` are: the model's own, where an update of this rank is whole; gather_parameters() does the
+  // others.
+  const std::vector<torch::Tensor>& copies() const { return copies_; }
   const std::vector<OwnedPart>& parts() const { return parts_; }
 
  private:
@@ -76,12 +86,13 @@ class GradientBuckets {
   void close(Bucket& bucket);
   void list_parts();
   void computed(size_t parameter);
+  void hand_over(TrainedParameter& parameter, bool as_it_is);
   void launch(Bucket& bucket);
   void hand_out_whole(const Bucket& bucket);
   void hand_out_parts();
   std::vector<OwnedPart> own_parts(const Bucket& bucket) const;
 
-  NamedTensors parameters_;
+  TrainedParameters parameters_;
   World& world_;
   bool sharded_;
   bool armed_ = false;
@@ -91,6 +102,7 @@ class GradientBuckets {
   std::vector<OwnedPart> owned_;
   NamedTensors optimizer_parameters_;
   std::vector<bool> decayed_;
+  std::vector<torch::Tensor> copies_;
   std::vector<OwnedPart> parts_;
 };
 

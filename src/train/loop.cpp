@@ -27,7 +27,7 @@ bool evaluation_is_due(const RunState& state, const fs::path& folder) {
 
 void Trainer::restore(const Checkpoint& checkpoint, const ResumeOptions& options) {
   const bool partial = options.allow_architecture_change;
-  load_tensors(checkpoint.model, model_pieces(model_, *world_), partial, "the model");
+  load_weights(checkpoint.model, model_, step_, *world_, partial, "the model");
   load_tensors(checkpoint.optimizer, optimizer_pieces(step_, *world_), partial, "the optimizer state");
   step_.optimizer().set_steps(optimizer_steps(checkpoint));
   state_ = restore_state(checkpoint);

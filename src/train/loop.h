@@ -63,7 +63,7 @@ class Trainer {
 
   // Replaces the initial weights; `where` is named where they don't fit.
   void start_with(const TensorMap& weights, const std::string& where) {
-    load_tensors(weights, model_pieces(model_, *world_), /*partial=*/false, where);
+    load_weights(weights, model_, step_, *world_, /*partial=*/false, where);
   }
 
   TrainOutcome run();

@@ -142,12 +142,26 @@ TensorPiece part_of(const torch::Tensor& tensor, std::string name, const std::st
 
 }  // namespace
 
-std::vector<TensorPiece> model_pieces(Transformer& model, World& world) {
+namespace {
+
+std::vector<TensorPiece> model_pieces(Transformer& model, TrainingStep& step, World& world) {
   std::vector<TensorPiece> pieces;
-  for (const auto& [name, tensor] : named_tensors_of(model)) {
-    pieces.push_back(placed(name, name, tensor, tensor.sizes(), 0, world));
+  for (const TrainedParameter& parameter : step.buckets().parameters()) {
+    const torch::Tensor& master = parameter.master;
+    pieces.push_back(placed(parameter.name, parameter.name, master, master.sizes(), 0, world));
+  }
+  for (const auto& item : model->named_buffers()) {
+    pieces.push_back({item.key(), item.value(), item.value().sizes().vec()});
   }
   return pieces;
+}
+
+}  // namespace
+
+void load_weights(const TensorMap& from, Transformer& model, TrainingStep& step, World& world, bool partial,
+                  const std::string& where) {
+  load_tensors(from, model_pieces(model, step, world), partial, where);
+  step.weights_changed();
 }
 
 std::vector<TensorPiece> optimizer_pieces(TrainingStep& step, World& world) {
@@ -157,14 +171,15 @@ std::vector<TensorPiece> optimizer_pieces(TrainingStep& step, World& world) {
   std::vector<bool> here(buckets.parameters().size(), false);
   for (size_t i = 0; i < state.size(); ++i) {
     const OwnedPart& part = buckets.parts()[i / 2];
-    const auto& [parameter, whole] = buckets.parameters()[part.parameter];
-    pieces.push_back(placed(state[i].first, parameter, state[i].second, whole.sizes(), part.begin, world));
+    const TrainedParameter& parameter = buckets.parameters()[part.parameter];
+    pieces.push_back(
+        placed(state[i].first, parameter.name, state[i].second, parameter.master.sizes(), part.begin, world));
     here[part.parameter] = true;
   }
   for (size_t i = 0; i < here.size(); ++i) {
     if (here[i]) continue;
     // All of it is on other ranks.
-    const auto& [parameter, whole] = buckets.parameters()[i];
+    const auto& [parameter, in_model, whole] = buckets.parameters()[i];
     for (const std::string& name : moment_names(parameter)) {
       pieces.push_back(placed(name, parameter, torch::empty({0}, whole.options()), whole.sizes(), 0, world));
     }
@@ -179,7 +194,7 @@ CheckpointShare owned_share(Transformer& model, TrainingStep& step, World& world
   CheckpointShare share;
   for (size_t i = 0; i < buckets.owned().size(); ++i) {
     const OwnedPart& part = buckets.owned()[i];
-    const auto& [name, parameter] = buckets.parameters()[part.parameter];
+    const auto& [name, in_model, parameter] = buckets.parameters()[part.parameter];
     share.model.push_back(part_of(parameter, name, name, parameter.sizes(), part, world));
     for (size_t k = 0; k < 2; ++k) {
       const auto& [moment_name, moment] = state[2 * (sharded ? i : part.parameter) + k];

@@ -28,10 +28,9 @@ Checkpoint make_checkpoint(const RunState& state, int64_t optimizer_steps, const
 // The experts of each layer that this rank holds; nothing: all.
 std::optional<ExpertRange> experts_here(const Config& config, World& world);
 
-// The tensors that this rank holds, as parts of the model's whole ones: for loading. Of the optimizer, its moments.
-std::vector<TensorPiece> model_pieces(Transformer& model, World& world);
+// The moments that this rank holds, as parts of the model's whole ones: for loading.
 std::vector<TensorPiece> optimizer_pieces(TrainingStep& step, World& world);
-// Those of them that this rank saves: over all ranks, every element once.
+// The parameters, buffers and moments that this rank saves: over all ranks, every element once.
 CheckpointShare owned_share(Transformer& model, TrainingStep& step, World& world);
 
 // The checkpoint before step 1 of a model that comes from elsewhere: no optimizer state, no data fingerprint.
@@ -40,6 +39,10 @@ Checkpoint make_initial_checkpoint(TensorMap model, const Config& config, const 
 // Copies the whole tensors of `from` into the pieces `to`. Missing, left-over or differently shaped ones are a
 // CheckpointError that names them all, unless `partial`: then those that fit are taken and the others logged.
 void load_tensors(const TensorMap& from, const std::vector<TensorPiece>& to, bool partial, const std::string& where);
+
+// The same into the weights and buffers that `step` trains `model` with.
+void load_weights(const TensorMap& from, Transformer& model, TrainingStep& step, World& world, bool partial,
+                  const std::string& where);
 
 // The reverse of make_checkpoint. Throws CheckpointError naming the key of trainer.json that is missing or wrong.
 RunState restore_state(const Checkpoint& checkpoint);

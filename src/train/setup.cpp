@@ -71,6 +71,20 @@ NamedTensors named_parameters_of(Transformer& model) {
   return parameters;
 }
 
+TrainedParameters trained_parameters_of(Transformer& model) {
+  const torch::NoGradGuard no_grad;
+  TrainedParameters parameters;
+  for (auto& [name, parameter] : named_parameters_of(model)) {
+    torch::Tensor master = parameter;
+    if (parameter.scalar_type() != model->compute_type() && name.ends_with("_proj")) {
+      master = parameter.detach().clone().requires_grad_();
+      parameter.set_data(parameter.to(model->compute_type()));
+    }
+    parameters.push_back({name, parameter, master});
+  }
+  return parameters;
+}
+
 NamedTensors named_tensors_of(Transformer& model) {
   NamedTensors tensors = named_parameters_of(model);
   for (const auto& item : model->named_buffers()) tensors.emplace_back(item.key(), item.value());

@@ -9,6 +9,7 @@
 #include "data/batches.h"
 #include "model/transformer.h"
 #include "optim/adamw.h"
+#include "optim/master_weights.h"
 #include "parallel/launch.h"
 
 namespace switchyard {
@@ -34,6 +35,10 @@ Transformer build_model(const Config& config, torch::Device device, std::optiona
 NamedTensors named_parameters_of(Transformer& model);
 // Those and the buffers, such as expert biases: what a checkpoint holds.
 NamedTensors named_tensors_of(Transformer& model);
+// Parameters to train, in that order. Where the model computes in another type than its parameters have, its
+// projections are changed to that type, and what they were become the master weights: so they are cast once a step, and
+// fewer bytes of gradients are moved. Embeddings, norms, biases and routers stay as they are.
+TrainedParameters trained_parameters_of(Transformer& model);
 
 // Makes dropout, jitter and noise of one forward pass a pure function of (seed, step, micro-batch): seeds ATen's
 // default generators. There is no random state to save.

@@ -120,9 +120,9 @@ struct TrainingStep::Sums {
 TrainingStep::TrainingStep(Transformer model, const Config& config, std::shared_ptr<World> world)
     : model_(std::move(model)),
       world_(std::move(world)),
-      buckets_(named_parameters_of(model_), *world_, config.parallel.bucket_megabytes << 20,
+      buckets_(trained_parameters_of(model_), *world_, config.parallel.bucket_megabytes << 20,
                config.parallel.distributed_optimizer && world_->size() > 1),
-      optimizer_(buckets_.optimizer_parameters(), buckets_.decayed(), config.optimizer),
+      optimizer_(buckets_.optimizer_parameters(), buckets_.decayed(), config.optimizer, buckets_.copies()),
       config_(config) {
   if (world_->experts().size() > 1) {
     model_->set_dispatcher(std::make_shared<AllToAllDispatcher>(world_->experts(), expert_row_bytes(config)));
@@ -263,6 +263,7 @@ StepLosses TrainingStep::gradients(int64_t step, int64_t micro_batches, const Mi
     const BatchTensors batch = source(i);
     if (i == first + count - 1) buckets_.arm();
     one_micro_batch(batch, 1.0 / static_cast<double>(micro_batches), global_load, sums);
+    if (i < first + count - 1) buckets_.accumulate();
   }
   model_->set_measuring(false);
   buckets_.finish();

@@ -67,8 +67,9 @@ using MicroBatchSource = std::function<BatchTensors(int64_t index)>;
 // share of the micro-batches, which keep their numbers and with them their randomness.
 class TrainingStep {
  public:
-  // Takes the parameters of `model` as they are: load weights before or copy into them. With several ranks in an
-  // expert-parallel group, installs the dispatcher that reaches the other ranks' experts.
+  // Takes the parameters of `model` as they are and keeps master weights of those that are computed with in another
+  // type (trained_parameters_of()). With several ranks in an expert-parallel group, installs the dispatcher that
+  // reaches the other ranks' experts.
   TrainingStep(Transformer model, const Config& config, std::shared_ptr<World> world = World::alone());
 
   // Forward and backward over this rank's share of `micro_batches` micro-batches, which the number of ranks divides.
@@ -80,6 +81,8 @@ class TrainingStep {
   // The update with these gradients, and their removal. Collectives: GradientBuckets::gather_parameters().
   void update(double lr);
   void discard();
+  // After something else wrote to buckets().parameters(): the model computes with it from now on.
+  void weights_changed() { buckets_.refresh_model(); }
 
   const RoutingTotals& routing() const { return routing_; }
   const DepthTotals& depths() const { return depths_; }

@@ -27,6 +27,7 @@ constexpr int64_t kWidth = 512;
 constexpr int64_t kVocab = 8192;
 constexpr int64_t kTopK = 2;
 constexpr int64_t kFewRows = 4;
+constexpr int64_t kProductRows = 96;
 constexpr int64_t kLogitRows = 4;
 constexpr AttentionShape kAttention = {/*query_heads=*/1,         /*sequence=*/256,  /*head_dim=*/32,
                                        /*value_dim=*/32,
@@ -96,14 +97,17 @@ Work rms_norm_backward() {
 template <class T>
 Work swiglu_forward() {
   const auto gate_up = numbers<T>(kRows * 2 * kWidth, 1), y = numbers<T>(kRows * kWidth, 2);
-  return {kRows * kWidth, [=] { kernels<T>().swiglu_forward(gate_up, y, kRows, kWidth); }};
+  return {kRows * kWidth,
+          [=] { kernels<T>().activation_forward(Nonlinearity::kSilu, true, gate_up, y, kRows, kWidth); }};
 }
 
 template <class T>
 Work swiglu_backward() {
   const auto gate_up = numbers<T>(kRows * 2 * kWidth, 1), d_gate_up = numbers<T>(kRows * 2 * kWidth, 2);
   const auto dy = numbers<T>(kRows * kWidth, 3), y = numbers<T>(kRows * kWidth, 4);
-  return {kRows * kWidth, [=] { kernels<T>().swiglu_backward(gate_up, dy, d_gate_up, y, kRows, kWidth); }};
+  return {kRows * kWidth, [=] {
+            kernels<T>().activation_backward(Nonlinearity::kSilu, true, gate_up, dy, d_gate_up, y, kRows, kWidth);
+          }};
 }
 
 // A call for each position, as the model does.
@@ -150,7 +154,7 @@ Work few_rows_product() {
   const auto x = numbers<T>(kFewRows * kDim, 1), weight = numbers<T>(kWidth * kDim, 2);
   const auto out = numbers<T>(kFewRows * kWidth, 3);
   return {kFewRows * kWidth * kDim,
-          [=] { kernels<T>().few_rows_product(x, weight, out, kFewRows, kWidth, kDim, kWidth); }};
+          [=] { kernels<T>().few_rows_product(x, weight, nullptr, out, kFewRows, kWidth, kDim, kWidth); }};
 }
 
 // Works in place: from the second time on the logits are gradients, which cost the same.
@@ -160,7 +164,35 @@ Work cross_entropy() {
   const auto losses = numbers<Acc<T>>(kLogitRows, 2);
   const auto targets = places(kLogitRows);
   return {kLogitRows * kVocab,
-          [=] { kernels<T>().cross_entropy(logits, targets, losses, kLogitRows, kVocab, /*gradient=*/true); }};
+          [=] { kernels<T>().cross_entropy(logits, targets, losses, kLogitRows, kVocab, /*gradient=*/true, 1); }};
+}
+
+// One product of an expert's rows with its first weights.
+template <class T>
+Work product() {
+  const auto x = numbers<T>(kProductRows * kDim, 1), weight = numbers<T>(kWidth * kDim, 2);
+  const auto out = numbers<T>(kProductRows * kWidth, 3);
+  const ProductShape shape = {ProductForm::kTransposedB, kProductRows, kWidth, kDim, kDim, kDim, kWidth};
+  const Buffer<char> scratch(static_cast<int64_t>(kernels<T>().product_scratch(shape)));
+  return {kProductRows * kWidth * kDim, [=] { kernels<T>().product(shape, x, weight, nullptr, out, scratch); }};
+}
+
+template <class T>
+Work square_sum() {
+  const auto x = numbers<T>(kRows * kDim, 1);
+  return {kRows * kDim, [=] { kernels<T>().square_sum(x, kRows * kDim); }};
+}
+
+template <class T>
+Work adamw() {
+  const auto gradient = numbers<T>(kRows * kDim, 1);
+  const auto parameter = numbers<Acc<T>>(kRows * kDim, 2), exp_avg = numbers<Acc<T>>(kRows * kDim, 3);
+  const auto exp_avg_sq = numbers<Acc<T>>(kRows * kDim, 0);
+  const auto copy = numbers<Bf16>(kRows * kDim, 4);
+  return {kRows * kDim, [=] {
+            kernels<T>().adamw(gradient, parameter, exp_avg, exp_avg_sq, copy, kRows * kDim,
+                               {1, Acc<T>(0.999), Acc<T>(0.9), Acc<T>(0.95), Acc<T>(1e-4), 1, Acc<T>(1e-8)});
+          }};
 }
 
 template <class T>
@@ -199,9 +231,12 @@ constexpr Kernel kKernels[] = {
     SWITCHYARD_KERNEL(attention_forward, "causal score"),
     SWITCHYARD_KERNEL(attention_backward, "causal score"),
     SWITCHYARD_KERNEL(few_rows_product, "multiply-add"),
+    SWITCHYARD_KERNEL(product, "multiply-add"),
     SWITCHYARD_KERNEL(cross_entropy, "logit"),
     SWITCHYARD_KERNEL(combine, "element of rows"),
     SWITCHYARD_KERNEL(combine_backward, "element of rows"),
+    SWITCHYARD_KERNEL(square_sum, "element"),
+    SWITCHYARD_KERNEL(adamw, "element"),
 };
 #undef SWITCHYARD_KERNEL
 

@@ -115,17 +115,27 @@ TEST_P(KernelTables, RmsNorm) {
   }
 }
 
-TEST_P(KernelTables, Swiglu) {
+using Shape = std::vector<int64_t>;
+constexpr kernels::Nonlinearity kNonlinearities[] = {kernels::Nonlinearity::kSilu, kernels::Nonlinearity::kGelu,
+                                                     kernels::Nonlinearity::kRelu};
+
+TEST_P(KernelTables, Activations) {
   for (const int64_t width : kWidths) {
     for (const double size : {1.0, 40.0}) {
-      const Tensor gate_up = values({3, 2 * width}, 1, size), dy = values({3, width}, 2);
-      compare_tables(GetParam(), [&]<class T>(const Kernels<T>& table, T) -> Results {
-        Tensor y = zeros({3, width}), d_gate_up = zeros({3, 2 * width}), again = zeros({3, width});
-        table.swiglu_forward(input<T>(gate_up), output<T>(y), 3, width);
-        table.swiglu_backward(input<T>(gate_up), input<T>(dy), output<T>(d_gate_up), output<T>(again), 3, width);
-        EXPECT_TRUE(close(again, y));
-        return {y, d_gate_up};
-      });
+      const Tensor hidden = values({3, 2 * width}, 1, size), dy = values({3, 2 * width}, 2);
+      for (const kernels::Nonlinearity kind : kNonlinearities) {
+        for (const bool gated : {true, false}) {
+          const int64_t inner = gated ? width : 2 * width;
+          compare_tables(GetParam(), [&]<class T>(const Kernels<T>& table, T) -> Results {
+            Tensor y = zeros({3, inner}), d_hidden = zeros({3, 2 * width}), again = zeros({3, inner});
+            table.activation_forward(kind, gated, input<T>(hidden), output<T>(y), 3, inner);
+            table.activation_backward(kind, gated, input<T>(hidden), input<T>(dy), output<T>(d_hidden),
+                                      output<T>(again), 3, inner);
+            EXPECT_TRUE(close(again, y));
+            return {y, d_hidden};
+          });
+        }
+      }
     }
   }
 }
@@ -198,11 +208,52 @@ TEST_P(KernelTables, FewRowsProduct) {
     const Tensor expected = torch::mm(x.to(kF64), weight.to(kF64).t());
     compare_tables(GetParam(), [&]<class T>(const Kernels<T>& table, T) -> Results {
       Tensor out = zeros({3, 6});  // the last column is another's
-      table.few_rows_product(input<T>(x), input<T>(weight), output<T>(out), 3, 5, width, 6);
+      table.few_rows_product(input<T>(x), input<T>(weight), nullptr, output<T>(out), 3, 5, width, 6);
       EXPECT_TRUE(close(out.narrow(1, 0, 5), expected, GetParam()));
       EXPECT_TRUE(out.select(1, 5).eq(0).all().template item<bool>());
+      const Tensor bias = values({5}, 3);
+      Tensor biased = zeros({3, 5});
+      table.few_rows_product(input<T>(x), input<T>(weight), input<T>(bias), output<T>(biased), 3, 5, width, 5);
+      EXPECT_TRUE(close(biased, expected + bias.to(kF64), GetParam()));
       return {out};
     });
+  }
+}
+
+// Of every form, with rows that are parts of longer ones, at sizes around those of tiles, panels and blocks.
+TEST_P(KernelTables, Products) {
+  using kernels::ProductForm;
+  struct Sizes {
+    int64_t m, n, k;
+  };
+  for (const Sizes& s : {Sizes{1, 1, 1}, Sizes{5, 3, 2}, Sizes{6, 64, 32}, Sizes{17, 33, 31}, Sizes{97, 130, 48},
+                         Sizes{7, 80, 1100}, Sizes{49, 16, 35}}) {
+    for (const ProductForm form : {ProductForm::kPlain, ProductForm::kTransposedB, ProductForm::kTransposedA}) {
+      const bool a_turned = form == ProductForm::kTransposedA, b_turned = form == ProductForm::kTransposedB;
+      // The last two columns are another's.
+      const Tensor a = values(a_turned ? Shape{s.k, s.m + 2} : Shape{s.m, s.k + 2}, 1);
+      const Tensor b = values(b_turned ? Shape{s.n, s.k + 2} : Shape{s.k, s.n + 2}, 2), bias = values({s.n}, 3);
+      const Tensor left = a.narrow(1, 0, a.size(1) - 2).to(kF64), right = b.narrow(1, 0, b.size(1) - 2).to(kF64);
+      const Tensor expected = torch::mm(a_turned ? left.t() : left, b_turned ? right.t() : right);
+      compare_tables(GetParam(), [&]<class T>(const Kernels<T>& table, T) -> Results {
+        const kernels::ProductShape shape = {form, s.m, s.n, s.k, a.size(1), b.size(1), s.n + 1};
+        const Tensor scratch = torch::empty({static_cast<int64_t>(table.product_scratch(shape))}, torch::kUInt8);
+        Tensor out = zeros({s.m, s.n + 1}), biased = zeros({s.m, s.n + 1});
+        Tensor sum = torch::ones({s.m, s.n + 1}, out.options().dtype(accumulate_type(out)));
+        const auto multiply = [&](const T* with, Tensor& to) {
+          table.product(shape, input<T>(a), input<T>(b), with, output<T>(to), scratch.mutable_data_ptr());
+        };
+        multiply(nullptr, out);
+        multiply(input<T>(bias), biased);
+        table.product_add(shape, input<T>(a), input<T>(b), output<Acc<T>>(sum), scratch.mutable_data_ptr());
+        EXPECT_TRUE(close(out.narrow(1, 0, s.n), expected, GetParam())) << s.m << " " << s.n << " " << s.k;
+        EXPECT_TRUE(close(biased.narrow(1, 0, s.n), expected + bias.to(kF64), GetParam()));
+        EXPECT_TRUE(close(sum.narrow(1, 0, s.n), expected + 1, sum.scalar_type()));
+        EXPECT_TRUE(out.select(1, s.n).eq(0).all().template item<bool>());
+        EXPECT_TRUE(sum.select(1, s.n).eq(1).all().template item<bool>());
+        return {out, biased, sum};
+      });
+    }
   }
 }
 
@@ -214,11 +265,14 @@ TEST_P(KernelTables, CrossEntropy) {
         using A = Acc<T>;
         Tensor d = logits.clone(), unchanged = logits.clone();
         Tensor losses = torch::zeros({3}, accumulate_type(logits)), again = torch::zeros_like(losses);
-        table.cross_entropy(output<T>(d), input<int64_t>(targets), output<A>(losses), 3, vocab, true);
-        table.cross_entropy(output<T>(unchanged), input<int64_t>(targets), output<A>(again), 3, vocab, false);
+        table.cross_entropy(output<T>(d), input<int64_t>(targets), output<A>(losses), 3, vocab, true, A(1));
+        table.cross_entropy(output<T>(unchanged), input<int64_t>(targets), output<A>(again), 3, vocab, false, A(1));
         EXPECT_TRUE(torch::equal(unchanged, logits));
         EXPECT_TRUE(torch::equal(losses, again));
         EXPECT_TRUE(losses.ge(0).all().template item<bool>());
+        Tensor half = logits.clone();
+        table.cross_entropy(output<T>(half), input<int64_t>(targets), output<A>(again), 3, vocab, true, A(0.5));
+        EXPECT_TRUE(close(half, d.to(kF64) / 2, GetParam()));
         return {losses, d};
       });
     }
@@ -242,6 +296,48 @@ TEST_P(KernelTables, Combine) {
   }
 }
 
+TEST_P(KernelTables, SquareSum) {
+  for (const int64_t count : kWidths) {
+    const Tensor x = values({count}, 1);
+    with_element_type(x, [&]<class T>(T) {
+      for (const auto* table : tables<T>()) {
+        EXPECT_NEAR(table->square_sum(input<T>(x), count), x.to(kF64).square().sum().item<double>(), 1e-9);
+      }
+    });
+  }
+}
+
+// The formula in float64, with numbers that a step of training has.
+TEST_P(KernelTables, AdamW) {
+  for (const int64_t count : kWidths) {
+    const Tensor gradient = values({count}, 1);
+    const Tensor parameter = wide({count}, 2), exp_avg = wide({count}, 3), exp_avg_sq = wide({count}, 4).square();
+    const Tensor g = gradient.to(kF64) * 0.5;
+    const Tensor m = 0.9 * exp_avg.to(kF64) + 0.1 * g;
+    const Tensor v = 0.99 * exp_avg_sq.to(kF64) + 0.01 * g.square();
+    const Tensor expected = 0.999 * parameter.to(kF64) - 0.01 * m / (2 * v.sqrt() + 1e-3);
+    compare_tables(GetParam(), [&]<class T>(const Kernels<T>& table, T) -> Results {
+      using A = Acc<T>;
+      const kernels::AdamWFactors<A> factors{A(0.5), A(0.999), A(0.9), A(0.99), A(0.01), A(2), A(1e-3)};
+      Tensor p = parameter.clone(), first = exp_avg.clone(), second = exp_avg_sq.clone(), without = parameter.clone();
+      Tensor copy = torch::zeros({count}, torch::kBFloat16);
+      const auto update = [&](Tensor& values, kernels::Bf16* copied) {
+        first.copy_(exp_avg);
+        second.copy_(exp_avg_sq);
+        table.adamw(input<T>(gradient), output<A>(values), output<A>(first), output<A>(second), copied, count, factors);
+      };
+      update(without, nullptr);
+      update(p, output<kernels::Bf16>(copy));
+      EXPECT_TRUE(torch::equal(p, without));
+      EXPECT_TRUE(torch::equal(copy, p.to(torch::kBFloat16)));
+      EXPECT_TRUE(torch::allclose(p.to(kF64), expected, 1e-5, 1e-6)) << p - expected;
+      EXPECT_TRUE(torch::allclose(first.to(kF64), m, 1e-5, 1e-6));
+      EXPECT_TRUE(torch::allclose(second.to(kF64), v, 1e-5, 1e-6));
+      return {p, first, second};
+    });
+  }
+}
+
 TEST_P(KernelTables, NanStaysNan) {
   for (const int64_t at : {0, 5, 32}) {  // in a full vector, in the rest, first and last
     Tensor row = values({1, 33}, 1);
@@ -253,7 +349,7 @@ TEST_P(KernelTables, NanStaysNan) {
       Tensor y = zeros({1, 33}), d_logits = row.clone();
       Tensor rstd = torch::zeros({1}, weight.options()), losses = torch::zeros({1}, weight.options());
       table.rms_norm_forward(input<T>(row), input<A>(weight), output<T>(y), output<A>(rstd), 1, 33, 1e-5);
-      table.cross_entropy(output<T>(d_logits), input<int64_t>(targets), output<A>(losses), 1, 33, true);
+      table.cross_entropy(output<T>(d_logits), input<int64_t>(targets), output<A>(losses), 1, 33, true, A(1));
       return {y, rstd, d_logits, losses};
     });
   }
@@ -269,7 +365,7 @@ TEST_P(KernelTables, NanOfOneElementStaysThere) {
   with_element_type(gate_up, [&]<class T>(T) {
     for (const auto* table : tables<T>()) {
       Tensor y = zeros({1, 33});
-      table->swiglu_forward(input<T>(gate_up), output<T>(y), 1, 33);
+      table->activation_forward(kernels::Nonlinearity::kSilu, true, input<T>(gate_up), output<T>(y), 1, 33);
       EXPECT_TRUE(torch::equal(y.isnan(), expected)) << y;
     }
   });

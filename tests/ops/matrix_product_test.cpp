@@ -12,12 +12,13 @@ const Operation kReference = [](const Tensors& x) { return Tensors{torch::linear
 
 class MatrixProductTypes : public ::testing::TestWithParam<torch::ScalarType> {};
 
-// Few rows, a small product, and one that is large enough for oneDNN.
+// Few rows, a small product, one that is large enough for a library, and one whose operands are packed in parts.
 TEST_P(MatrixProductTypes, EveryEngineGivesTheProduct) {
   struct Sizes {
     int64_t rows, inner, columns;
   };
-  for (const Sizes& n : {Sizes{1, 7, 5}, Sizes{4, 33, 9}, Sizes{5, 7, 3}, Sizes{130, 97, 131}, Sizes{0, 3, 2}}) {
+  for (const Sizes& n : {Sizes{1, 7, 5}, Sizes{4, 33, 9}, Sizes{5, 7, 3}, Sizes{130, 97, 131}, Sizes{130, 1300, 700},
+                         Sizes{0, 3, 2}, Sizes{3, 0, 2}}) {
     const Tensor a = random_tensor({n.rows, n.inner}, 1), b = random_tensor({n.inner, n.columns}, 2);
     const Tensor expected = torch::mm(a.to(GetParam()).to(kF64), b.to(GetParam()).to(kF64));
     const Tensor left = a.to(GetParam()), right = b.to(GetParam());
@@ -30,11 +31,44 @@ TEST_P(MatrixProductTypes, EveryEngineGivesTheProduct) {
   }
 }
 
-TEST_P(MatrixProductTypes, Batches) {
-  for (const int64_t size : {3, 120}) {
-    const Tensor a = random_tensor({3, size, 50}, 1).to(GetParam()), b = random_tensor({3, 70, 50}, 2).to(GetParam());
-    const Tensor expected = torch::bmm(a.to(kF64), b.to(kF64).transpose(1, 2));
-    EXPECT_TRUE(close(matrix_product(a, b.transpose(1, 2)), expected, GetParam())) << size;
+// As in the gradients of weights, which are summed chunk by chunk.
+TEST_P(MatrixProductTypes, ProductsAreAdded) {
+  const Tensor a = random_tensor({50, 70}, 1).to(GetParam()), b = random_tensor({50, 30}, 2).to(GetParam());
+  const auto wide = GetParam() == kF64 ? kF64 : kF32;
+  const Tensor before = random_tensor({70, 30}, 3).to(wide);
+  const Tensor out = before.clone();
+  const auto view = [](const Tensor& x) { return MatrixView{x.mutable_data_ptr(), x.size(0), x.size(1)}; };
+  product_add(GetParam(), view(out), view(a), view(b), kernels::ProductForm::kTransposedA);
+  EXPECT_TRUE(close(out, before.to(kF64) + torch::mm(a.to(kF64).t(), b.to(kF64)), wide));
+}
+
+// Where the product is cut over threads, and at how many rows, changes no bit.
+TEST_P(MatrixProductTypes, BitsDependOnNeitherThreadsNorRows) {
+  if (!has_product_loop(GetParam())) GTEST_SKIP() << "products of this type are ATen's on this processor";
+  const int threads = at::get_num_threads();
+  for (const auto& [rows, columns] : {std::pair<int64_t, int64_t>{301, 130}, {130, 301}}) {
+    const Tensor a = random_tensor({rows, 200}, 1).to(GetParam()), b = random_tensor({200, columns}, 2).to(GetParam());
+    for (const Tensor& x : {a, a.t().contiguous().t()}) {
+      for (const Tensor& y : {b, b.t().contiguous().t()}) {
+        if (!x.is_contiguous() && !y.is_contiguous()) continue;
+        at::set_num_threads(1);
+        const Tensor one = matrix_product(x, y);
+        at::set_num_threads(3);
+        EXPECT_TRUE(torch::equal(matrix_product(x, y), one));
+        at::set_num_threads(threads);
+        if (!x.is_contiguous()) continue;
+        EXPECT_TRUE(torch::equal(matrix_product(x.narrow(0, 90, 7), y), one.narrow(0, 90, 7)));
+      }
+    }
+  }
+}
+
+TEST_P(MatrixProductTypes, AddsABias) {
+  for (const int64_t rows : {2, 9, 150}) {
+    const Tensor a = random_tensor({rows, 100}, 1).to(GetParam()), b = random_tensor({90, 100}, 2).to(GetParam());
+    const Tensor bias = random_tensor({90}, 3).to(GetParam());
+    const Tensor expected = torch::addmm(bias.to(kF64), a.to(kF64), b.to(kF64).t());
+    EXPECT_TRUE(close(matrix_product(a, b.t(), bias), expected, GetParam())) << rows;
   }
 }
 

@@ -120,6 +120,41 @@ TEST(AdamW, FindsGradientsThatAreNotFinite) {
   }
 }
 
+// A bf16 gradient gives what its values in float32 give, and the copy is the parameter, rounded.
+TEST(AdamW, GradientsAndCopiesInBfloat16) {
+  const auto run = [](torch::ScalarType type, std::vector<Tensor> copies) {
+    torch::manual_seed(1);
+    const Tensor matrix = torch::randn({300, 200}).requires_grad_();
+    const Tensor gradient = torch::randn({300, 200}).to(torch::kBFloat16);
+    AdamW optimizer({{"matrix", matrix}}, {true}, OptimizerConfig{}, std::move(copies));
+    optimizer.parameters()[0].second.mutable_grad() = gradient.to(type);
+    optimizer.step(kLr, optimizer.gradient_norm());
+    return matrix.detach();
+  };
+  const Tensor copy = torch::zeros({300, 200}, torch::kBFloat16);
+  const Tensor updated = run(torch::kBFloat16, {copy});
+  EXPECT_TRUE(torch::equal(updated, run(torch::kFloat32, {})));
+  EXPECT_TRUE(torch::equal(copy, updated.to(torch::kBFloat16)));
+}
+
+// Pieces of sums don't depend on the number of threads.
+TEST(AdamW, NormIsTheSameForAllThreadCounts) {
+  torch::manual_seed(1);
+  const std::vector<Tensor> tensors = {torch::randn({300, 500}), torch::randn({7}), torch::randn({200, 333}).t()};
+  const int threads = at::get_num_threads();
+  std::vector<float> norms;
+  for (const int count : {1, 2, 3}) {
+    at::set_num_threads(count);
+    norms.push_back(joint_norm(tensors).item<float>());
+  }
+  at::set_num_threads(threads);
+  EXPECT_EQ(norms[0], norms[1]);
+  EXPECT_EQ(norms[0], norms[2]);
+  Tensor squares = torch::zeros({}, kF64);
+  for (const Tensor& tensor : tensors) squares += tensor.to(kF64).square().sum();
+  EXPECT_FLOAT_EQ(norms[0], squares.sqrt().item<float>());
+}
+
 TEST(AdamW, StateByNameIsTheStateItself) {
   AdamW optimizer(hand_parameters(), hand_config());
   const NamedTensors before = optimizer.state();

@@ -75,7 +75,7 @@ TEST(RunState, RoundTripsExactly) {
   EXPECT_EQ(optimizer_steps(checkpoint), 17);
   Transformer other = test::make_model(config, torch::kFloat64, /*seed=*/8);
   TrainingStep other_step(other, config);
-  load_tensors(checkpoint.model, model_pieces(other, *world), false, "model");
+  load_weights(checkpoint.model, other, other_step, *world, false, "model");
   load_tensors(checkpoint.optimizer, optimizer_pieces(other_step, *world), false, "optimizer");
   for (size_t i = 0; i < optimizer.state().size(); ++i) {
     EXPECT_TRUE(torch::equal(optimizer.state()[i].second, other_step.optimizer().state()[i].second));

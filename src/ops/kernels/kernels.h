@@ -49,6 +49,40 @@ struct AttentionGradients {
   T* v;
 };
 
+enum class Nonlinearity {
+  kSilu,  // x sigmoid(x)
+  kGelu,  // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+  kRelu,
+};
+
+// A matrix product summed over k: out [m, n] = a b.
+enum class ProductForm {
+  kPlain,        // a [m, k], b [k, n]
+  kTransposedB,  // a [m, k], b [n, k]: rows times the transpose of weights
+  kTransposedA,  // a [k, m], b [k, n]: the gradient of weights
+};
+struct ProductShape {
+  ProductForm form;
+  int64_t m;
+  int64_t n;
+  int64_t k;
+  int64_t a_stride;  // elements from one row to the next
+  int64_t b_stride;
+  int64_t out_stride;
+};
+
+// What one AdamW step does to every element.
+template <class A>
+struct AdamWFactors {
+  A gradient_scale;  // of clipping
+  A decay;           // 1 - learning rate * weight decay
+  A beta1;
+  A beta2;
+  A step_size;        // learning rate / (1 - beta1^t)
+  A root_correction;  // 1 / sqrt(1 - beta2^t)
+  A eps;
+};
+
 template <class T>
 struct Kernels {
   // y = x * rstd * weight with rstd = 1 / sqrt(mean(x^2) + eps). x, y [rows, D]; weight [D]; rstd [rows].
@@ -56,10 +90,11 @@ struct Kernels {
   // dx [rows, D]; adds to dweight [D].
   void (*rms_norm_backward)(const T* dy, const T* x, const Acc<T>* weight, const Acc<T>* rstd, T* dx, Acc<T>* dweight,
                             int64_t rows, int64_t dim);
-  // y = silu(gate) * up. gate_up [rows, 2F], gate first; y [rows, F].
-  void (*swiglu_forward)(const T* gate_up, T* y, int64_t rows, int64_t width);
-  // d_gate_up [rows, 2F]; y (the forward's result, needed for the next weight's gradient) is written again.
-  void (*swiglu_backward)(const T* gate_up, const T* dy, T* d_gate_up, T* y, int64_t rows, int64_t width);
+  // y = f(hidden), or with `gated` y = f(gate) * up. hidden [rows, F], or [rows, 2F] with the gate first; y [rows, F].
+  void (*activation_forward)(Nonlinearity f, bool gated, const T* hidden, T* y, int64_t rows, int64_t width);
+  // d_hidden from dy; y is computed again.
+  void (*activation_backward)(Nonlinearity f, bool gated, const T* hidden, const T* dy, T* d_hidden, T* y, int64_t rows,
+                              int64_t width);
   // Rotates the two halves of a head's vector (Su et al. 2021, in the half-split layout): out = rotate(in, angle).
   // cos, sin [hd / 2]; direction 1 rotates forward, -1 back.
   void (*rotate)(const T* in, T* out, const Acc<T>* cos, const Acc<T>* sin, int64_t head_dim, int direction);
@@ -73,19 +108,34 @@ struct Kernels {
   // The gradients of q, k and v from that of out; `log_sums` as the forward left them.
   void (*attention_backward)(const AttentionShape& shape, const AttentionHead<T>& head, const Acc<T>* log_sums,
                              const T* d_out, const AttentionGradients<T>& gradients, void* scratch);
-  // out[m, n] = x[m] . weight[n]: products of a few rows, which wait for the weights to come from memory.
-  // x [rows, width], weight [count, width]; out [rows, count] with rows out_stride apart.
-  void (*few_rows_product)(const T* x, const T* weight, T* out, int64_t rows, int64_t count, int64_t width,
-                           int64_t out_stride);
+  // out[m, n] = x[m] . weight[n] (+ bias[n], where it is not null): products of a few rows, which wait for the weights
+  // to come from memory. x [rows, width], weight [count, width]; out [rows, count] with rows out_stride apart.
+  void (*few_rows_product)(const T* x, const T* weight, const T* bias, T* out, int64_t rows, int64_t count,
+                           int64_t width, int64_t out_stride);
+  // Bytes that a thread needs beside for a product of this shape: bounded by the size of a cache and of a few rows of
+  // k.
+  size_t (*product_scratch)(const ProductShape& shape);
+  // out = a b (+ bias [n], where it is not null), each sum from k = 0 on in one Acc<T>: whatever m and n are, or how
+  // they are cut.
+  void (*product)(const ProductShape& shape, const T* a, const T* b, const T* bias, T* out, void* scratch);
+  // out += a b.
+  void (*product_add)(const ProductShape& shape, const T* a, const T* b, Acc<T>* out, void* scratch);
   // Cross-entropy of rows of logits [rows, V] against targets; a negative target is ignored. losses [rows].
-  // With `gradient`, logits become d(sum of losses) / d(logits), in place.
-  void (*cross_entropy)(T* logits, const int64_t* targets, Acc<T>* losses, int64_t rows, int64_t vocab, bool gradient);
+  // With `gradient`, logits become d(scale * sum of losses) / d(logits), in place.
+  void (*cross_entropy)(T* logits, const int64_t* targets, Acc<T>* losses, int64_t rows, int64_t vocab, bool gradient,
+                        Acc<T> scale);
   // out[t] = sum_k weights[t, k] * rows[position[t, k]], positions below zero skipped; weights null: all one.
   void (*combine)(const T* rows, const int64_t* position, const Acc<T>* weights, T* out, int64_t tokens, int64_t top_k,
                   int64_t dim);
   // d_rows[position[t, k]] = weights[t, k] * dy[t];  d_weights[t, k] = dot(dy[t], rows[position[t, k]]).
   void (*combine_backward)(const T* rows, const int64_t* position, const Acc<T>* weights, const T* dy, T* d_rows,
                            Acc<T>* d_weights, int64_t tokens, int64_t top_k, int64_t dim);
+  // The sum of squares, in float64.
+  double (*square_sum)(const T* x, int64_t count);
+  // AdamW (Loshchilov and Hutter 2019, algorithm 2): parameter and moments after a step with this gradient. `copy`,
+  // where it is not null, gets the parameter rounded.
+  void (*adamw)(const T* gradient, Acc<T>* parameter, Acc<T>* exp_avg, Acc<T>* exp_avg_sq, Bf16* copy, int64_t count,
+                const AdamWFactors<Acc<T>>& factors);
 };
 
 // The best table for this processor.

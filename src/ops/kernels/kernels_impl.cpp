@@ -7,6 +7,7 @@
 #include "ops/kernels/attention_impl.h"
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/scalars_impl.h"
+#include "ops/kernels/whole_product_impl.h"
 
 #define SWITCHYARD_CONCAT2(a, b) a##b
 #define SWITCHYARD_CONCAT(a, b) SWITCHYARD_CONCAT2(a, b)
@@ -55,36 +56,97 @@ void rms_norm_backward(const T* dy, const T* x, const Acc<T>* weight, const Acc<
 
 // --- feed-forward ------------------------------------------------------------------------------------------------
 
-template <class T>
-void swiglu_forward(const T* gate_up, T* y, int64_t rows, int64_t width) {
-  for (int64_t row = 0; row < rows; ++row, gate_up += 2 * width, y += width) {
-    const T* up = gate_up + width;
+// f(x) and f'(x).
+template <class A>
+struct Slope {
+  A value;
+  A derivative;
+};
+
+template <Nonlinearity kind, class A>
+inline Slope<A> nonlinear(A x) {
+  if constexpr (kind == Nonlinearity::kRelu) {
+    return {x < A(0) ? A(0) : x, x > A(0) ? A(1) : A(0)};
+  } else if constexpr (kind == Nonlinearity::kSilu) {
+    const A s = sigmoid(x);
+    return {x * s, s * (A(1) + x * (A(1) - s))};
+  } else {
+    // (1 + tanh(u)) / 2 is the sigmoid of 2u.
+    constexpr A kScale = A(1.5957691216057308);  // 2 sqrt(2/pi)
+    constexpr A kCubic = A(0.044715);
+    const A s = sigmoid(kScale * (x + kCubic * x * x * x));
+    return {x * s, s + x * s * (A(1) - s) * kScale * (A(1) + 3 * kCubic * x * x)};
+  }
+}
+
+template <Nonlinearity kind, bool kGated, class T>
+void activation_rows(const T* hidden, T* y, int64_t rows, int64_t width) {
+  const int64_t stride = kGated ? 2 * width : width;
+  for (int64_t row = 0; row < rows; ++row, hidden += stride, y += width) {
+    const T* up = hidden + width;
 #pragma omp simd
     for (int64_t i = 0; i < width; ++i) {
-      const Acc<T> gate = load(gate_up[i]);
-      store(&y[i], gate * sigmoid(gate) * load(up[i]));
+      const Acc<T> value = nonlinear<kind>(load(hidden[i])).value;
+      if constexpr (kGated) {
+        store(&y[i], value * load(up[i]));
+      } else {
+        store(&y[i], value);
+      }
     }
   }
 }
 
-template <class T>
-void swiglu_backward(const T* gate_up, const T* dy, T* d_gate_up, T* y, int64_t rows, int64_t width) {
+template <Nonlinearity kind, bool kGated, class T>
+void activation_rows_backward(const T* hidden, const T* dy, T* d_hidden, T* y, int64_t rows, int64_t width) {
   using A = Acc<T>;
-  for (int64_t row = 0; row < rows; ++row, gate_up += 2 * width, d_gate_up += 2 * width, dy += width, y += width) {
-    const T* ups = gate_up + width;
-    T* d_up = d_gate_up + width;
+  const int64_t stride = kGated ? 2 * width : width;
+  for (int64_t row = 0; row < rows; ++row, hidden += stride, d_hidden += stride, dy += width, y += width) {
+    const T* ups = hidden + width;
+    T* d_up = d_hidden + width;
 #pragma omp simd
     for (int64_t i = 0; i < width; ++i) {
-      const A gate = load(gate_up[i]);
-      const A up = load(ups[i]);
+      const Slope<A> f = nonlinear<kind>(load(hidden[i]));
       const A gradient = load(dy[i]);
-      const A s = sigmoid(gate);
-      const A silu = gate * s;
-      store(&y[i], silu * up);
-      store(&d_up[i], gradient * silu);
-      store(&d_gate_up[i], gradient * up * s * (A(1) + gate * (A(1) - s)));
+      if constexpr (kGated) {
+        const A up = load(ups[i]);
+        store(&y[i], f.value * up);
+        store(&d_up[i], gradient * f.value);
+        store(&d_hidden[i], gradient * up * f.derivative);
+      } else {
+        store(&y[i], f.value);
+        store(&d_hidden[i], gradient * f.derivative);
+      }
     }
   }
+}
+
+// Calls f.operator()<kind, gated>().
+template <class F>
+void with_activation(Nonlinearity kind, bool gated, const F& f) {
+  const auto of = [&]<Nonlinearity k>() {
+    gated ? f.template operator()<k, true>() : f.template operator()<k, false>();
+  };
+  switch (kind) {
+    case Nonlinearity::kSilu:
+      return of.template operator()<Nonlinearity::kSilu>();
+    case Nonlinearity::kGelu:
+      return of.template operator()<Nonlinearity::kGelu>();
+    case Nonlinearity::kRelu:
+      return of.template operator()<Nonlinearity::kRelu>();
+  }
+}
+
+template <class T>
+void activation_forward(Nonlinearity kind, bool gated, const T* hidden, T* y, int64_t rows, int64_t width) {
+  with_activation(kind, gated, [&]<Nonlinearity k, bool g>() { activation_rows<k, g>(hidden, y, rows, width); });
+}
+
+template <class T>
+void activation_backward(Nonlinearity kind, bool gated, const T* hidden, const T* dy, T* d_hidden, T* y, int64_t rows,
+                         int64_t width) {
+  with_activation(kind, gated, [&]<Nonlinearity k, bool g>() {
+    activation_rows_backward<k, g>(hidden, dy, d_hidden, y, rows, width);
+  });
 }
 
 // --- attention ---------------------------------------------------------------------------------------------------
@@ -105,7 +167,7 @@ void rotate(const T* in, T* out, const Acc<T>* cos, const Acc<T>* sin, int64_t h
 // --- products of a few rows -----------------------------------------------------------------------------------------
 
 template <class T>
-void few_rows_product(const T* x, const T* weight, T* out, int64_t rows, int64_t count, int64_t width,
+void few_rows_product(const T* x, const T* weight, const T* bias, T* out, int64_t rows, int64_t count, int64_t width,
                       int64_t out_stride) {
   for (int64_t n = 0; n < count; ++n, weight += width) {
     for (int64_t m = 0; m < rows; ++m) {
@@ -113,7 +175,7 @@ void few_rows_product(const T* x, const T* weight, T* out, int64_t rows, int64_t
       Acc<T> sum = 0;
 #pragma omp simd reduction(+ : sum)
       for (int64_t i = 0; i < width; ++i) sum += load(row[i]) * load(weight[i]);
-      store(&out[m * out_stride + n], sum);
+      store(&out[m * out_stride + n], bias == nullptr ? sum : sum + load(bias[n]));
     }
   }
 }
@@ -121,7 +183,8 @@ void few_rows_product(const T* x, const T* weight, T* out, int64_t rows, int64_t
 // --- loss --------------------------------------------------------------------------------------------------------
 
 template <class T>
-void cross_entropy(T* logits, const int64_t* targets, Acc<T>* losses, int64_t rows, int64_t vocab, bool gradient) {
+void cross_entropy(T* logits, const int64_t* targets, Acc<T>* losses, int64_t rows, int64_t vocab, bool gradient,
+                   Acc<T> scale) {
   using A = Acc<T>;
   for (int64_t row = 0; row < rows; ++row, logits += vocab) {
     const int64_t target = targets[row];
@@ -142,9 +205,9 @@ void cross_entropy(T* logits, const int64_t* targets, Acc<T>* losses, int64_t ro
     const A shift = largest + std::log(sum);
     losses[row] = shift - load(logits[target]);
     if (!gradient) continue;
-    const A target_gradient = exponential(load(logits[target]) - shift) - A(1);
+    const A target_gradient = scale * (exponential(load(logits[target]) - shift) - A(1));
 #pragma omp simd
-    for (int64_t i = 0; i < vocab; ++i) store(&logits[i], exponential(load(logits[i]) - shift));
+    for (int64_t i = 0; i < vocab; ++i) store(&logits[i], scale * exponential(load(logits[i]) - shift));
     store(&logits[target], target_gradient);
   }
 }
@@ -198,10 +261,61 @@ void combine_backward(const T* rows, const int64_t* position, const Acc<T>* weig
   }
 }
 
+// --- optimizer ---------------------------------------------------------------------------------------------------
+
 template <class T>
-constexpr Kernels<T> kTable = {rms_norm_forward<T>, rms_norm_backward<T>, swiglu_forward<T>,    swiglu_backward<T>,
-                               rotate<T>,           attention_scratch<T>, attention_forward<T>, attention_backward<T>,
-                               few_rows_product<T>, cross_entropy<T>,     combine<T>,           combine_backward<T>};
+double square_sum(const T* x, int64_t count) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < count; ++i) {
+    const auto value = static_cast<double>(load(x[i]));
+    sum += value * value;
+  }
+  return sum;
+}
+
+template <bool kCopies, class T>
+void adamw_loop(const T* gradient, Acc<T>* parameter, Acc<T>* exp_avg, Acc<T>* exp_avg_sq, Bf16* copy, int64_t count,
+                const AdamWFactors<Acc<T>>& f) {
+  using A = Acc<T>;
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) {
+    const A g = load(gradient[i]) * f.gradient_scale;
+    const A m = exp_avg[i] * f.beta1 + g * (A(1) - f.beta1);
+    const A v = exp_avg_sq[i] * f.beta2 + g * g * (A(1) - f.beta2);
+    const A p = parameter[i] * f.decay - f.step_size * m / (std::sqrt(v) * f.root_correction + f.eps);
+    exp_avg[i] = m;
+    exp_avg_sq[i] = v;
+    parameter[i] = p;
+    if constexpr (kCopies) store(&copy[i], static_cast<float>(p));
+  }
+}
+
+template <class T>
+void adamw(const T* gradient, Acc<T>* parameter, Acc<T>* exp_avg, Acc<T>* exp_avg_sq, Bf16* copy, int64_t count,
+           const AdamWFactors<Acc<T>>& factors) {
+  if (copy == nullptr) return adamw_loop<false>(gradient, parameter, exp_avg, exp_avg_sq, copy, count, factors);
+  adamw_loop<true>(gradient, parameter, exp_avg, exp_avg_sq, copy, count, factors);
+}
+
+template <class T>
+constexpr Kernels<T> kTable = {.rms_norm_forward = rms_norm_forward<T>,
+                               .rms_norm_backward = rms_norm_backward<T>,
+                               .activation_forward = activation_forward<T>,
+                               .activation_backward = activation_backward<T>,
+                               .rotate = rotate<T>,
+                               .attention_scratch = attention_scratch<T>,
+                               .attention_forward = attention_forward<T>,
+                               .attention_backward = attention_backward<T>,
+                               .few_rows_product = few_rows_product<T>,
+                               .product_scratch = product_scratch<T>,
+                               .product = product<T>,
+                               .product_add = product_add<T>,
+                               .cross_entropy = cross_entropy<T>,
+                               .combine = combine<T>,
+                               .combine_backward = combine_backward<T>,
+                               .square_sum = square_sum<T>,
+                               .adamw = adamw<T>};
 
 }  // namespace
 

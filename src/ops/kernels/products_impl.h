@@ -187,16 +187,68 @@ void pack_right(const T* x, int64_t stride, int64_t rows, int64_t count, int64_t
   }
 }
 
+#ifdef __AVX512F__
+// 16 rows of 16 words, `from` bytes apart, become 16 columns of rows `to` words apart.
+inline void transpose_16_words(const void* x, int64_t from, uint32_t* out, int64_t to) {
+  Vector<uint32_t> a[16], b[16];
+  for (int i = 0; i < 16; ++i) {
+    a[i] = load_vector(reinterpret_cast<const uint32_t*>(static_cast<const char*>(x) + i * from));
+  }
+  // Pairs of rows are mixed word by word, then pairs of pairs, within each quarter of a vector; then the quarters.
+  for (int i = 0; i < 16; i += 2) {
+    b[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+    b[i + 1] = __builtin_shufflevector(a[i], a[i + 1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+  }
+  for (int i = 0; i < 16; ++i) {
+    const auto& low = b[i / 4 * 4 + i % 4 / 2];
+    const auto& high = b[i / 4 * 4 + i % 4 / 2 + 2];
+    a[i] = i % 2 == 0 ? __builtin_shufflevector(low, high, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+                      : __builtin_shufflevector(low, high, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+  }
+  const auto even_quarters = [](const auto& v, const auto& w) {
+    return __builtin_shufflevector(v, w, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+  };
+  const auto odd_quarters = [](const auto& v, const auto& w) {
+    return __builtin_shufflevector(v, w, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+  };
+  for (int i = 0; i < 4; ++i) {
+    const Vector<uint32_t> even = even_quarters(a[i], a[i + 4]), odd = odd_quarters(a[i], a[i + 4]);
+    const Vector<uint32_t> more_even = even_quarters(a[i + 8], a[i + 12]), more_odd = odd_quarters(a[i + 8], a[i + 12]);
+    store_vector(out + i * to, even_quarters(even, more_even));
+    store_vector(out + (i + 4) * to, even_quarters(odd, more_odd));
+    store_vector(out + (i + 8) * to, odd_quarters(even, more_even));
+    store_vector(out + (i + 12) * to, odd_quarters(odd, more_odd));
+  }
+}
+#endif
+
+// Whole blocks of pack_right_transposed(), where a word is 4 bytes of x as they are.
+template <class T>
+void transpose_blocks([[maybe_unused]] const T* x, [[maybe_unused]] int64_t stride, [[maybe_unused]] int64_t rows,
+                      [[maybe_unused]] int64_t steps, [[maybe_unused]] int64_t columns, [[maybe_unused]] Word<T>* out) {
+#ifdef __AVX512F__
+  for (int64_t r = 0; r < rows; r += 16) {
+    for (int64_t k = 0; k < steps; k += 16) {
+      transpose_16_words(x + r * stride + k * Packed<T>::kPerWord, stride * static_cast<int64_t>(sizeof(T)),
+                         reinterpret_cast<uint32_t*>(out + k * columns + r), columns);
+    }
+  }
+#endif
+}
+
 // x [rows, count] as the right operand that is summed over `count`: its transpose [words(count), columns], zero beyond
 // rows.
 template <class T>
 void pack_right_transposed(const T* x, int64_t stride, int64_t rows, int64_t count, int64_t columns, Word<T>* out) {
   constexpr int64_t kPer = Packed<T>::kPerWord;
+  constexpr bool kAsItIs = kVectorBytes == 64 && kPer * sizeof(T) == 4 && sizeof(Word<T>) == 4;
   const int64_t steps = words<T>(count);
+  const int64_t whole_rows = kAsItIs ? rows / 16 * 16 : 0, whole_steps = kAsItIs ? count / kPer / 16 * 16 : 0;
+  if constexpr (kAsItIs) transpose_blocks(x, stride, whole_rows, whole_steps, columns, out);
   for (int64_t k = 0; k < steps; ++k) {
     const int64_t i = k * kPer;
     const bool last = i + 1 == count;
-    for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t r = k < whole_steps ? whole_rows : 0; r < rows; ++r) {
       const T* row = x + r * stride + i;
       out[k * columns + r] = pack_word<T>(row[0], last ? T{} : row[kPer - 1]);
     }
