@@ -23,7 +23,9 @@ Tensor Norm::operator()(const Tensor& x) const {
   const StepPartScope part(StepPart::kNorm);
   if (!bias_.defined()) return rms_norm(x, weight_, eps_);
   const auto type = accumulate_type(x);
-  return torch::layer_norm(x.to(type), {weight_.size(0)}, weight_.to(type), bias_.to(type), eps_).to(x.scalar_type());
+  // On the CPU ATen takes both types at once and computes in the wider one.
+  const Tensor wide = x.device().is_cpu() ? x : x.to(type);
+  return torch::layer_norm(wide, {weight_.size(0)}, weight_.to(type), bias_.to(type), eps_).to(x.scalar_type());
 }
 
 }  // namespace switchyard

@@ -174,6 +174,15 @@ Tensor TransformerImpl::embedded(const Tensor& tokens, int64_t past) const {
   return model.dropout > 0 ? torch::dropout(x, model.dropout, is_training()) : x;
 }
 
+RotaryTable TransformerImpl::rotary(int64_t first, int64_t count, int64_t capacity) {
+  const auto options = torch::TensorOptions(compute_type_).device(embed_tokens_.device());
+  if (!rotary_.cos.defined() || rotary_.cos.size(0) < first + count || rotary_.cos.device() != options.device()) {
+    rotary_ = rotary_table(0, std::max(first + count, capacity), rotary_width(config_.model), config_.model.rope_theta,
+                           options);
+  }
+  return {rotary_.cos.narrow(0, first, count), rotary_.sin.narrow(0, first, count)};
+}
+
 ModelOutput TransformerImpl::forward(const Tensor& tokens, KvCache* cache) {
   const int64_t past = cache == nullptr ? 0 : cache->length;
   TORCH_CHECK_VALUE(cache == nullptr || past + tokens.size(1) <= cache->capacity, "the cache has room for ",
@@ -191,8 +200,7 @@ ModelOutput TransformerImpl::forward(const Tensor& tokens, KvCache* cache) {
     context.capacity_factor = is_training() ? config_.moe->capacity_factor : config_.moe->eval_capacity_factor;
   }
   if (model.position_embedding == PositionEmbedding::kRotary) {
-    context.rotary = rotary_table(past, tokens.size(1), rotary_width(model), model.rope_theta,
-                                  torch::TensorOptions(compute_type_).device(embed_tokens_.device()));
+    context.rotary = rotary(past, tokens.size(1), cache == nullptr ? 0 : cache->capacity);
   }
   ModelOutput output;
   context.depths = &output.depths;

@@ -90,7 +90,10 @@ class TransformerImpl : public torch::nn::Module {
   void initialise(uint64_t seed);
 
   // The floating type of activations and matrix products; parameters keep theirs. Default: float32.
-  void set_compute_type(torch::ScalarType type) { compute_type_ = type; }
+  void set_compute_type(torch::ScalarType type) {
+    compute_type_ = type;
+    rotary_ = {};
+  }
   torch::ScalarType compute_type() const { return compute_type_; }
   // Replaces matrices by copies in the compute type, for inference: nothing is cast from then on. Routers keep theirs.
   void cast_matrices();
@@ -124,11 +127,14 @@ class TransformerImpl : public torch::nn::Module {
  private:
   torch::Tensor embedded(const torch::Tensor& tokens, int64_t past) const;
   torch::Tensor scaled(const torch::Tensor& hidden) const;
+  // Angles of positions [first, first + count), of a table that is kept; it is made for `capacity` positions or more.
+  RotaryTable rotary(int64_t first, int64_t count, int64_t capacity);
 
   Config config_;
   std::optional<ExpertRange> experts_;
   torch::ScalarType compute_type_ = torch::kFloat32;
   bool measuring_ = false;
+  RotaryTable rotary_;  // of positions from 0 on
   std::shared_ptr<Dispatcher> dispatcher_ = std::make_shared<LocalDispatcher>();
   torch::Tensor embed_tokens_;     // [V, D]
   torch::Tensor embed_positions_;  // [training.seq_length, D], undefined with rotary positions

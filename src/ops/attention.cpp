@@ -14,16 +14,18 @@ using torch::autograd::variable_list;
 
 namespace {
 
-// Copies between the joint layout [B, S, (H + 2G), hd] and three head-major tensors, rotating queries and keys.
+// Copies between the joint layout [B, S, (H + 2G), hd] and three head-major tensors, rotating queries and keys where
+// the table is defined.
 template <class T>
 void move_heads(const Tensor& joint, const std::array<Tensor, 3>& parts, const RotaryTable& table, bool to_parts) {
   using A = kernels::Acc<T>;
   const int64_t sequence = parts[0].size(2);
   const int64_t head_dim = parts[0].size(3);
   const int64_t all_heads = joint.size(2);
-  const A* cos = input<A>(table.cos);
-  const A* sin = input<A>(table.sin);
-  const bool per_sequence = table.cos.dim() == 3;
+  const bool rotates = table.cos.defined();
+  const A* cos = rotates ? input<A>(table.cos) : nullptr;
+  const A* sin = rotates ? input<A>(table.sin) : nullptr;
+  const bool per_sequence = rotates && table.cos.dim() == 3;
   parallel_rows(joint.size(0) * sequence, all_heads * head_dim, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t b = row / sequence;
@@ -35,7 +37,7 @@ void move_heads(const Tensor& joint, const std::array<Tensor, 3>& parts, const R
           T* part_row = output<T>(parts[part]) + ((b * heads + h) * sequence + s) * head_dim;
           const T* from = to_parts ? joint_row : part_row;
           T* to = to_parts ? part_row : joint_row;
-          if (part == 2) {
+          if (part == 2 || !rotates) {
             std::memcpy(static_cast<void*>(to), from, static_cast<size_t>(head_dim) * sizeof(T));
           } else {
             const int64_t angle = (per_sequence ? row : s) * head_dim / 2;
@@ -49,7 +51,7 @@ void move_heads(const Tensor& joint, const std::array<Tensor, 3>& parts, const R
 
 struct SplitHeads : torch::autograd::Function<SplitHeads> {
   static variable_list forward(AutogradContext* context, const Tensor& qkv, int64_t heads, int64_t kv_heads,
-                               const Tensor& cos, const Tensor& sin) {
+                               const std::optional<Tensor>& cos, const std::optional<Tensor>& sin) {
     const int64_t all_heads = heads + 2 * kv_heads;
     const int64_t head_dim = qkv.size(2) / all_heads;
     const Tensor joint = qkv.contiguous().view({qkv.size(0), qkv.size(1), all_heads, head_dim});
@@ -57,8 +59,9 @@ struct SplitHeads : torch::autograd::Function<SplitHeads> {
       return torch::empty({qkv.size(0), count, qkv.size(1), head_dim}, qkv.options());
     };
     const std::array<Tensor, 3> parts = {make(heads), make(kv_heads), make(kv_heads)};
-    with_element_type(qkv, [&]<class T>(T) { move_heads<T>(joint, parts, {cos, sin}, /*to_parts=*/true); });
-    context->save_for_backward({cos, sin});
+    const RotaryTable table = {cos.value_or(Tensor()), sin.value_or(Tensor())};
+    with_element_type(qkv, [&]<class T>(T) { move_heads<T>(joint, parts, table, /*to_parts=*/true); });
+    context->save_for_backward({table.cos, table.sin});
     return {parts[0], parts[1], parts[2]};
   }
 
@@ -95,7 +98,9 @@ void for_each_head(const kernels::AttentionShape& shape, const Tensor& query, co
                    const F& f) {
   const int64_t kv_heads = key.size(1);
   const int64_t group_size = shape.query_heads * shape.query_stride;
-  at::parallel_for(0, key.size(0) * kv_heads, 1, [&](int64_t first, int64_t last) {
+  // Heads that are worth waking a thread for.
+  const int64_t fewest = (1 << 20) / std::max<int64_t>(1, group_size * shape.sequence);
+  at::parallel_for(0, key.size(0) * kv_heads, std::max<int64_t>(1, fewest), [&](int64_t first, int64_t last) {
     const Tensor scratch =
         torch::empty({static_cast<int64_t>(kernels::kernels<T>().attention_scratch(shape))}, torch::kUInt8);
     for (int64_t i = first; i < last; ++i) {
@@ -158,6 +163,37 @@ struct FusedAttention : torch::autograd::Function<FusedAttention> {
   }
 };
 
+// One query a head over the rows of a cache, without gradients. A head's keys are contiguous, heads need not be.
+Tensor attention_of_one(const Tensor& query_any, const Tensor& key_any, const Tensor& value_any) {
+  const auto with_rows = [](const Tensor& x) {
+    return x.stride(3) == 1 && x.stride(2) == x.size(3) ? x : x.contiguous();
+  };
+  const Tensor query = query_any.contiguous();
+  const Tensor key = with_rows(key_any);
+  const Tensor value = with_rows(value_any);
+  const int64_t kv_heads = key.size(1);
+  const int64_t group = query.size(1) / kv_heads;
+  const int64_t positions = key.size(2);
+  const int64_t head_dim = key.size(3);
+  const int64_t value_dim = value.size(3);
+  const Tensor out = torch::empty({query.size(0), 1, query.size(1) * value_dim}, query.options());
+  with_element_type(query, [&]<class T>(T) {
+    using A = kernels::Acc<T>;
+    parallel_rows(query.size(0) * kv_heads, group * positions * head_dim, [&](int64_t begin, int64_t end) {
+      std::vector<A> scores(static_cast<size_t>(positions));
+      for (int64_t i = begin; i < end; ++i) {
+        const auto of = [&](const Tensor& x) {
+          return input<T>(x) + i / kv_heads * x.stride(0) + i % kv_heads * x.stride(1);
+        };
+        kernels::kernels<T>().attention_of_one(input<T>(query) + i * group * head_dim, of(key), of(value), group,
+                                               positions, head_dim, value_dim, attention_scale(query),
+                                               output<T>(out) + i * group * value_dim, scores.data());
+      }
+    });
+  });
+  return out;
+}
+
 // Attention with a mask and scores of its own, as a composition.
 Tensor limited_attention(const Tensor& query, const Tensor& key, const Tensor& value, int64_t window,
                          std::optional<double> softcap) {
@@ -207,6 +243,14 @@ Tensor apply_rotary(const Tensor& x, const RotaryTable& table) {
 }
 
 Heads split_heads(const Tensor& qkv, int64_t num_heads, int64_t num_key_value_heads) {
+  if (has_fused_kernel(qkv)) {
+    const auto parts = SplitHeads::apply(qkv, num_heads, num_key_value_heads, std::nullopt, std::nullopt);
+    return {parts[0], parts[1], parts[2]};
+  }
+  return split_heads_reference(qkv, num_heads, num_key_value_heads);
+}
+
+Heads split_heads_reference(const Tensor& qkv, int64_t num_heads, int64_t num_key_value_heads) {
   const auto parts = qkv.unflatten(-1, {num_heads + 2 * num_key_value_heads, -1})
                          .transpose(1, 2)
                          .split_with_sizes({num_heads, num_key_value_heads, num_key_value_heads}, 1);
@@ -224,14 +268,14 @@ Heads split_heads(const Tensor& qkv, int64_t num_heads, int64_t num_key_value_he
       "split_heads: qkv ", qkv.sizes(), " ", qkv.scalar_type(), " with ", num_heads, " + 2 * ", num_key_value_heads,
       " heads and a rotary table ", table.cos.sizes(), " ", table.cos.scalar_type(), " do not fit together");
   if (!has_fused_kernel(qkv)) return split_heads_reference(qkv, num_heads, num_key_value_heads, table);
-  const auto parts =
-      SplitHeads::apply(qkv, num_heads, num_key_value_heads, table.cos.contiguous(), table.sin.contiguous());
+  const auto parts = SplitHeads::apply(qkv, num_heads, num_key_value_heads, argument(table.cos.contiguous()),
+                                       argument(table.sin.contiguous()));
   return {parts[0], parts[1], parts[2]};
 }
 
 Heads split_heads_reference(const Tensor& qkv, int64_t num_heads, int64_t num_key_value_heads,
                             const RotaryTable& table) {
-  const Heads heads = split_heads(qkv, num_heads, num_key_value_heads);
+  const Heads heads = split_heads_reference(qkv, num_heads, num_key_value_heads);
   return {apply_rotary(heads.query, table), apply_rotary(heads.key, table), heads.value.contiguous()};
 }
 
@@ -245,6 +289,9 @@ Tensor causal_attention(const Tensor& query, const Tensor& key, const Tensor& va
     return causal_attention(query, key.narrow(2, unseen, rest), value.narrow(2, unseen, rest), limits);
   }
   if (limits.softcap || window < positions) return limited_attention(query, key, value, window, limits.softcap);
+  if (sequence == 1 && has_fused_kernel(query) && !torch::GradMode::is_enabled()) {
+    return attention_of_one(query, key, value);
+  }
   if (!has_fused_kernel(query) || sequence != key.size(2) || sequence > kLongestFusedAttention || query.numel() == 0) {
     return causal_attention_reference(query, key, value);
   }

@@ -39,6 +39,7 @@ Heads split_heads_reference(const torch::Tensor& qkv, int64_t num_heads, int64_t
                             const RotaryTable& table);
 // The same without a rotation, for models whose positions are in their inputs.
 Heads split_heads(const torch::Tensor& qkv, int64_t num_heads, int64_t num_key_value_heads);
+Heads split_heads_reference(const torch::Tensor& qkv, int64_t num_heads, int64_t num_key_value_heads);
 
 struct AttentionLimits {
   std::optional<int64_t> window;  // a query at position i sees i - window + 1 .. i (Beltagy et al. 2020); none: 0 .. i
@@ -47,10 +48,10 @@ struct AttentionLimits {
 
 // softmax(query key^T / sqrt(hd), causal) value. query [B, H, S, hd], key [B, G, P + S, hd] and value [B, G, P + S,
 // vd], where the first P positions are a cache's -> [B, S, H vd]. On the CPU a fused loop over blocks of queries keeps
-// nothing of size S * S; very long sequences, queries behind a cache, and other devices use ATen's
-// scaled_dot_product_attention. Where a limit bites, a
-// plain composition with the softmax in float32 (float64) takes the place of both and keeps several [B, H, S, P + S]
-// tensors. Differentiable. Collectives: none.
+// nothing of size S * S, and another takes a single query behind a cache where there are no gradients; very long
+// sequences, more queries behind a cache, and other devices use ATen's scaled_dot_product_attention. Where a limit
+// bites, a plain composition with the softmax in float32 (float64) takes the place of both and keeps several [B, H, S,
+// P + S] tensors. Differentiable. Collectives: none.
 torch::Tensor causal_attention(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
                                const AttentionLimits& limits = {});
 torch::Tensor causal_attention_reference(const torch::Tensor& query, const torch::Tensor& key,

@@ -34,6 +34,14 @@ void with_element_type(const torch::Tensor& x, F&& f) {
   with_type(x.scalar_type(), std::forward<F>(f));
 }
 
+// With float or double, for what is computed in the type of sums.
+template <class F>
+void with_wide_type(const torch::Tensor& x, F&& f) {
+  if (x.scalar_type() == torch::kFloat64) return f(double{});
+  TORCH_CHECK_TYPE(x.scalar_type() == torch::kFloat32, "float32 or float64 is needed, not ", x.scalar_type());
+  f(float{});
+}
+
 template <class T>
 const T* input(const torch::Tensor& x) {
   return static_cast<const T*>(x.const_data_ptr());
@@ -48,7 +56,8 @@ inline torch::ScalarType accumulate_type(const torch::Tensor& x) {
   return x.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
 }
 
-// A tensor that may be undefined as an argument of an autograd function: an undefined one is none, an empty optional is.
+// A tensor that may be undefined as an argument of an autograd function: an undefined one is none, an empty optional
+// is.
 inline std::optional<torch::Tensor> argument(const torch::Tensor& x) {
   return x.defined() ? std::optional<torch::Tensor>(x) : std::nullopt;
 }

@@ -67,28 +67,29 @@ std::vector<Piece> pieces_of(const Tensor& offsets) {
   return pieces;
 }
 
-// Calls f(i) for every task i on all threads, neighbours on one thread. before[i] is the cost of the tasks before i,
-// and before.back() that of all.
+// Calls f(i) for every task i on all threads, neighbours on one thread. before[i] counts the multiplications of the
+// tasks before i, before.back() those of all.
 template <class F>
 void share_out(const std::vector<int64_t>& before, const F& f) {
   const size_t tasks = before.size() - 1;
-  const int64_t shares = std::min<int64_t>(at::get_num_threads(), static_cast<int64_t>(tasks));
+  const int64_t shares = std::min<int64_t>(threads_for(before.back()), static_cast<int64_t>(tasks));
   at::parallel_for(0, shares, 1, [&](int64_t first, int64_t last) {
     const at::AutoDispatchBelowAutograd below;  // what autograd knows of the calling thread, others don't
     for (size_t i = 0; i < tasks; ++i) {
-      const int64_t share = (before[i] + before[i + 1]) / 2 * shares / before.back();
+      const double middle = 0.5 * static_cast<double>(before[i] + before[i + 1]) / static_cast<double>(before.back());
+      const int64_t share = std::min(static_cast<int64_t>(middle * static_cast<double>(shares)), shares - 1);
       if (share >= first && share < last) f(i);
     }
   });
 }
 
-// Calls f(piece) for every piece of the rows.
+// Calls f(piece) for every piece of the rows, each of which takes so many multiplications.
 template <class F>
-void for_each_piece(const Tensor& offsets, const F& f) {
+void for_each_piece(const Tensor& offsets, int64_t multiplications, const F& f) {
   const std::vector<Piece> pieces = pieces_of(offsets);
-  std::vector<int64_t> rows_before = {0};
-  for (const Piece& piece : pieces) rows_before.push_back(piece.begin + piece.count);
-  share_out(rows_before, [&](size_t i) { f(pieces[i]); });
+  std::vector<int64_t> before = {0};
+  for (const Piece& piece : pieces) before.push_back(before.back() + piece.count * multiplications);
+  share_out(before, [&](size_t i) { f(pieces[i]); });
 }
 
 // With so many products of uneven size for each thread they can be shared out evenly.
@@ -118,14 +119,14 @@ std::array<Tensor, 2> weight_gradients(const Tensor& d_hidden, const Tensor& x, 
     }
     const auto rows = [&](const Tensor& all) { return rows_of(all, begin, count); };
     tasks.push_back({matrix_of(d_up, expert), rows(d_hidden), rows(x)});
-    cost_before.push_back(cost_before.back() + count * d_hidden.size(1));
+    cost_before.push_back(cost_before.back() + count * d_hidden.size(1) * x.size(1));
     tasks.push_back({matrix_of(d_down, expert), rows(dy), rows(activation)});
-    cost_before.push_back(cost_before.back() + count * width);
+    cost_before.push_back(cost_before.back() + count * width * dy.size(1));
   });
   const auto compute = [&](size_t i) {
     product(x.scalar_type(), tasks[i].out, tasks[i].left, tasks[i].right, ProductForm::kTransposedA);
   };
-  if (tasks.size() < kTasksPerThread * static_cast<size_t>(at::get_num_threads())) {
+  if (tasks.size() < kTasksPerThread * static_cast<size_t>(threads_for(cost_before.back()))) {
     for (size_t i = 0; i < tasks.size(); ++i) compute(i);
   } else {
     share_out(cost_before, compute);
@@ -144,6 +145,11 @@ Tensor grouped_bias_gradient(const Tensor& d_out, const Tensor& offsets, const T
   return out;
 }
 
+// Of an expert: what a row is multiplied with.
+int64_t weights_of_one(const Tensor& up, const Tensor& down) {
+  return (up.numel() + down.numel()) / std::max<int64_t>(1, up.size(0));
+}
+
 struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x_any, const Tensor& offsets,
                         const Tensor& up, const Tensor& down, const std::optional<Tensor>& given_up_bias,
@@ -155,7 +161,7 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
     Tensor y = torch::empty({x.size(0), down.size(1)}, x.options());
     const auto type = x.scalar_type();
     const int64_t width = down.size(2);
-    for_each_piece(offsets, [&](const Piece& piece) {
+    for_each_piece(offsets, weights_of_one(up, down), [&](const Piece& piece) {
       const MatrixView part = rows_of(hidden, piece);
       product(type, part, rows_of(x, piece), matrix_of(up, piece.expert), ProductForm::kTransposedB,
               bias_of(up_bias, piece.expert));
@@ -185,7 +191,7 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
     const Tensor activation = torch::empty({x.size(0), down.size(2)}, x.options());
     const auto type = x.scalar_type();
     const int64_t width = down.size(2);
-    for_each_piece(offsets, [&](const Piece& piece) {
+    for_each_piece(offsets, weights_of_one(up, down), [&](const Piece& piece) {
       const Tensor d_activation = torch::empty({piece.count, width}, x.options());
       product(type, rows_of(d_activation, 0, piece.count), rows_of(dy, piece), matrix_of(down, piece.expert),
               ProductForm::kPlain);

@@ -17,8 +17,8 @@ namespace {
 // Multiplications below which calling a library costs more than a product.
 constexpr int64_t kFewestForLibrary = 1 << 20;
 
-// Multiplications that are worth a thread.
-constexpr int64_t kFewestForThread = 1 << 18;
+// Multiplications that are worth a thread: some microseconds, as waking it takes.
+constexpr int64_t kFewestForThread = 1 << 20;
 
 bool has_amx() {
 #ifdef __x86_64__
@@ -101,6 +101,10 @@ void for_each_part(const ProductShape& shape, const MatrixView& a, const MatrixV
 }
 
 }  // namespace
+
+int64_t threads_for(int64_t multiplications) {
+  return std::clamp<int64_t>(multiplications / kFewestForThread, 1, at::get_num_threads());
+}
 
 bool has_product_loop(torch::ScalarType type) {
   static const bool avx512 = std::string_view(kernels::instruction_set()).starts_with("avx512");
@@ -192,20 +196,30 @@ Tensor matrix_product(const Tensor& a, const Tensor& b, const Tensor& bias) {
 
 namespace {
 
-// x [N, in], weight [out, in] and bias [out] of one type -> [N, out].
+// x [..., in] -> [N, in].
+Tensor rows_of(const Tensor& x) { return x.contiguous().view({-1, x.size(-1)}); }
+// [N, out] with x's other dimensions: [..., out].
+Tensor shaped_as(const Tensor& rows, const Tensor& x) {
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = rows.size(1);
+  return rows.view(shape);
+}
+
+// x [..., in], weight [out, in] and bias [out] of one type -> [..., out].
 struct LinearMap : torch::autograd::Function<LinearMap> {
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight,
                         const std::optional<Tensor>& bias) {
-    context->save_for_backward({x, weight});
+    const Tensor rows = rows_of(x);
+    context->save_for_backward({rows, weight});
     context->saved_data["biased"] = bias.has_value();
-    return matrix_product(x, weight.t(), bias.value_or(Tensor()));
+    return shaped_as(matrix_product(rows, weight.t(), bias.value_or(Tensor())), x);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    const Tensor dy = gradients[0].contiguous();
+    const Tensor dy = rows_of(gradients[0]);
     const bool biased = context->saved_data["biased"].toBool();
-    return {context->needs_input_grad(0) ? matrix_product(dy, saved[1]) : Tensor(),
+    return {context->needs_input_grad(0) ? shaped_as(matrix_product(dy, saved[1]), gradients[0]) : Tensor(),
             context->needs_input_grad(1) ? matrix_product(dy.t(), saved[0]) : Tensor(), biased ? dy.sum(0) : Tensor()};
   }
 };
@@ -214,12 +228,7 @@ struct LinearMap : torch::autograd::Function<LinearMap> {
 
 Tensor linear_map(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const auto type = x.scalar_type();
-  const Tensor rows = x.reshape({-1, x.size(-1)});
-  const Tensor given = bias.defined() ? bias.to(type) : bias;
-  const Tensor y = LinearMap::apply(rows.contiguous(), weight.to(type).contiguous(), argument(given));
-  std::vector<int64_t> shape = x.sizes().vec();
-  shape.back() = weight.size(0);
-  return y.view(shape);
+  return LinearMap::apply(x, weight.to(type).contiguous(), argument(bias.defined() ? bias.to(type) : bias));
 }
 
 }  // namespace switchyard

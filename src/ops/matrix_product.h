@@ -26,6 +26,8 @@ void product(torch::ScalarType type, const MatrixView& out, const MatrixView& a,
 // out += a b with out in float32 (float64 for float64), where has_product_loop().
 void product_add(torch::ScalarType type, const MatrixView& out, const MatrixView& a, const MatrixView& b,
                  kernels::ProductForm form);
+// How many threads so many multiplications are worth: at least one.
+int64_t threads_for(int64_t multiplications);
 // Whether products of this type, of any size, take the loop of our own.
 bool has_product_loop(torch::ScalarType type);
 

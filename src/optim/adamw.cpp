@@ -38,10 +38,12 @@ std::vector<Piece> pieces_of(const std::vector<int64_t>& sizes) {
 
 template <class F>
 void for_each_piece(const std::vector<Piece>& pieces, const F& f) {
-  parallel_rows(static_cast<int64_t>(pieces.size()), pieces.empty() ? 1 : pieces[0].count,
-                [&](int64_t begin, int64_t end) {
-                  for (int64_t i = begin; i < end; ++i) f(static_cast<size_t>(i));
-                });
+  int64_t elements = 0;
+  for (const Piece& piece : pieces) elements += piece.count;
+  const auto count = static_cast<int64_t>(pieces.size());
+  parallel_rows(count, elements / std::max<int64_t>(1, count), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) f(static_cast<size_t>(i));
+  });
 }
 
 }  // namespace

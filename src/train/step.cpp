@@ -24,9 +24,9 @@ double StepLosses::auxiliary_loss(std::string_view name) const {
 }
 
 std::vector<Tensor*> sums_of(RoutingTotals& totals) {
-  std::vector<Tensor*> sums = {&totals.tokens_per_expert, &totals.probability_sums, &totals.token_entropy_sums,
-                               &totals.dropped};
-  for (Tensor* measured : {&totals.logit_squares, &totals.logit_sums, &totals.output_norms}) {
+  std::vector<Tensor*> sums = {&totals.tokens_per_expert, &totals.dropped};
+  for (Tensor* measured : {&totals.probability_sums, &totals.token_entropy_sums, &totals.logit_squares,
+                           &totals.logit_sums, &totals.output_norms}) {
     if (measured->defined()) sums.push_back(measured);
   }
   for (Tensor& observed : totals.observed) {
@@ -66,23 +66,34 @@ void accumulate_measures(RoutingTotals& totals, const std::vector<RouterOutput>&
 
 }  // namespace
 
-void accumulate_routing(RoutingTotals& totals, const std::vector<RouterOutput>& routers) {
+namespace {
+
+void accumulate_probabilities(RoutingTotals& totals, const std::vector<RouterOutput>& routers) {
+  std::vector<Tensor> probabilities;
+  std::vector<Tensor> entropies;
+  for (const RouterOutput& router : routers) {
+    const Tensor p = router.probabilities.detach();
+    probabilities.push_back(p.sum(0, /*keepdim=*/false, torch::kFloat64));
+    entropies.push_back(torch::xlogy(p, p).sum(torch::kFloat64).neg());
+  }
+  add_parts(totals.probability_sums, probabilities);
+  add_parts(totals.token_entropy_sums, entropies);
+}
+
+}  // namespace
+
+void accumulate_routing(RoutingTotals& totals, const std::vector<RouterOutput>& routers, bool logged) {
   if (routers.empty()) return;
   const torch::NoGradGuard no_grad;
   std::vector<Tensor> counts;
-  std::vector<Tensor> probabilities;
-  std::vector<Tensor> entropies;
   std::vector<Tensor> dropped;
   totals.layers.clear();
+  const Tensor none = torch::zeros({}, routers[0].logits.options().dtype(torch::kFloat64).requires_grad(false));
   for (const RouterOutput& router : routers) {
     totals.layers.push_back(router.layer);
-    const Tensor p = router.probabilities.detach();
-    counts.push_back(tokens_per_expert(router).to(torch::kFloat64));
-    probabilities.push_back(p.sum(0, /*keepdim=*/false, torch::kFloat64));
-    entropies.push_back(torch::xlogy(p, p).sum(torch::kFloat64).neg());
+    counts.push_back(tokens_per_expert(router));
     // What was chosen and not kept; zero, exactly, where capacity is not limited.
-    dropped.push_back(router.kept.defined() ? counts.back().sum() - router.kept.sum().to(torch::kFloat64)
-                                            : torch::zeros({}, p.options().dtype(torch::kFloat64)));
+    dropped.push_back(router.kept.defined() ? (counts.back().sum() - router.kept.sum()).to(torch::kFloat64) : none);
   }
   totals.observed.resize(routers.size());
   for (size_t i = 0; i < routers.size(); ++i) {
@@ -90,10 +101,10 @@ void accumulate_routing(RoutingTotals& totals, const std::vector<RouterOutput>& 
     torch::Tensor& sum = totals.observed[i];
     sum = sum.defined() ? sum + routers[i].observed : routers[i].observed;
   }
-  add_parts(totals.tokens_per_expert, counts);
-  add_parts(totals.probability_sums, probabilities);
-  add_parts(totals.token_entropy_sums, entropies);
+  const Tensor all_counts = torch::stack(counts).to(torch::kFloat64);
+  totals.tokens_per_expert = totals.tokens_per_expert.defined() ? totals.tokens_per_expert + all_counts : all_counts;
   add_parts(totals.dropped, dropped);
+  if (logged) accumulate_probabilities(totals, routers);
   accumulate_measures(totals, routers);
   totals.num_tokens += routers[0].logits.size(0);
   ++totals.num_micro_batches;
@@ -177,14 +188,15 @@ Tensor TrainingStep::with_auxiliary(const ModelOutput& output, const Tensor& lm,
   return total;
 }
 
-void TrainingStep::one_micro_batch(const BatchTensors& batch, double share, Tensor global_load, Sums& sums) {
+void TrainingStep::one_micro_batch(const BatchTensors& batch, double share, Tensor global_load, bool logged,
+                                   Sums& sums) {
   const ModelOutput output = model_->forward(batch.inputs);
   const Tensor lm = model_->language_model_loss(output, batch.targets);
   std::vector<Tensor> parts = {lm.detach()};
   const Tensor total = with_auxiliary(output, lm, batch.num_sequences, global_load, sums, parts);
   (total * share).backward();
   const StepPartScope part(StepPart::kStatistics);
-  accumulate_routing(routing_, output.routers);
+  accumulate_routing(routing_, output.routers, logged);
   accumulate_depths(depths_, output.depths);
   const Tensor wide = torch::stack(parts).to(torch::kFloat64) * share;
   sums.losses = sums.losses.defined() ? sums.losses + wide : wide;
@@ -256,13 +268,14 @@ StepLosses TrainingStep::gradients(int64_t step, int64_t micro_batches, const Mi
   model_->train();
   Tensor global_load;
   if (count > 1 && needs_global_load()) global_load = count_global_load(step, first, count, source);
-  model_->set_measuring(is_logged_step(config_, step));
+  const bool logged = is_logged_step(config_, step);
+  model_->set_measuring(logged);
   Sums sums;
   for (int64_t i = first; i < first + count; ++i) {
     seed_forward_pass(config_.run.seed, step, i);
     const BatchTensors batch = source(i);
     if (i == first + count - 1) buckets_.arm();
-    one_micro_batch(batch, 1.0 / static_cast<double>(micro_batches), global_load, sums);
+    one_micro_batch(batch, 1.0 / static_cast<double>(micro_batches), global_load, logged, sums);
     if (i < first + count - 1) buckets_.accumulate();
   }
   model_->set_measuring(false);

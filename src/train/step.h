@@ -19,12 +19,13 @@ namespace switchyard {
 struct RoutingTotals {
   std::vector<int64_t> layers;          // which block each row belongs to
   torch::Tensor tokens_per_expert;      // [L, E] assignments before drops
-  torch::Tensor probability_sums;       // [L, E]
-  torch::Tensor token_entropy_sums;     // [L] nats
   torch::Tensor dropped;                // [L] assignments dropped
   std::vector<torch::Tensor> observed;  // [L] sums over micro-batches of RouterOutput::observed, or undefined
   int64_t num_micro_batches = 0;
   int64_t num_tokens = 0;  // T
+  // Only in logged steps, else undefined:
+  torch::Tensor probability_sums;    // [L, E]
+  torch::Tensor token_entropy_sums;  // [L] nats
   // Only where the model measures (logged steps), else undefined:
   torch::Tensor logit_squares;  // [L, E] squared router logits
   torch::Tensor logit_sums;     // [L, 3] each token's L2 norm of the logits; its squared logsumexp; 1
@@ -35,8 +36,8 @@ struct RoutingTotals {
 bool is_logged_step(const Config& config, int64_t step);
 // The tensors in it that are sums over tokens or micro-batches, in a fixed order.
 std::vector<torch::Tensor*> sums_of(RoutingTotals& totals);
-// Adds one micro-batch's routing to the totals (made on first use).
-void accumulate_routing(RoutingTotals& totals, const std::vector<RouterOutput>& routers);
+// Adds one micro-batch's routing to the totals (made on first use). `logged`: all of it, not only what training needs.
+void accumulate_routing(RoutingTotals& totals, const std::vector<RouterOutput>& routers, bool logged);
 
 // How many tokens passed through the blocks that they may skip (Mixture of Depths): sums over the whole step.
 struct DepthTotals {
@@ -97,7 +98,7 @@ class TrainingStep {
   torch::Tensor loads_of(const std::vector<RouterOutput>& routers) const;
   torch::Tensor with_auxiliary(const ModelOutput& output, const torch::Tensor& lm, int64_t num_sequences,
                                torch::Tensor global_load, Sums& sums, std::vector<torch::Tensor>& parts);
-  void one_micro_batch(const BatchTensors& batch, double share, torch::Tensor global_load, Sums& sums);
+  void one_micro_batch(const BatchTensors& batch, double share, torch::Tensor global_load, bool logged, Sums& sums);
   void add_totals_over_ranks();
   StepLosses over_ranks(const Sums& sums, int notice);
 

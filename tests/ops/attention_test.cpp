@@ -245,6 +245,29 @@ TEST(SplitHeads, WithoutRotaryIsALayoutAlone) {
   EXPECT_TRUE(torch::equal(heads.query[1][1][2], qkv[1][2].narrow(0, 5, 5)));
   EXPECT_TRUE(torch::equal(heads.key[1][0][2], qkv[1][2].narrow(0, 10, 5)));
   EXPECT_TRUE(torch::equal(heads.value[1][0][2], qkv[1][2].narrow(0, 15, 5)));
+  const auto split = [](bool fused) {
+    return [=](const Tensors& x) {
+      const Heads parts = fused ? split_heads(x[0], 2, 1) : split_heads_reference(x[0], 2, 1);
+      return Tensors{parts.query, parts.key, parts.value};
+    };
+  };
+  EXPECT_TRUE(fused_matches_reference(split(true), split(false), {qkv}, kBf16));
+}
+
+// Rows of a cache, which has room for more, and grouped heads.
+TEST(Attention, OneQueryBehindACacheMatchesTheFormula) {
+  const torch::NoGradGuard no_grad;
+  for (const auto type : {kF64, kF32, kBf16}) {
+    for (const int64_t positions : {1, 5, 40}) {
+      for (const int64_t value_dim : {3, 300}) {
+        const auto query = random_tensor({2, 4, 1, 7}, 1).to(type);
+        const auto key = random_tensor({2, 2, 50, 7}, 2).to(type).narrow(2, 0, positions);
+        const auto value = random_tensor({2, 2, 50, value_dim}, 3).to(type).narrow(2, 0, positions);
+        const auto expected = naive_attention({query.to(kF64), key.to(kF64), value.to(kF64)});
+        EXPECT_TRUE(close(causal_attention(query, key, value), expected, type)) << positions << ' ' << value_dim;
+      }
+    }
+  }
 }
 
 TEST(Attention, LongSequencesMatchTheFormula) {

@@ -279,6 +279,21 @@ TEST_P(KernelTables, CrossEntropy) {
   }
 }
 
+TEST_P(KernelTables, Softmax) {
+  for (const int64_t n : kWidths) {
+    for (const double size : {1.0, 30.0}) {
+      const Tensor logits = values({3, n}, 1, size);
+      compare_tables(GetParam(), [&]<class T>(const Kernels<T>& table, T) -> Results {
+        Tensor probabilities = zeros({3, n}), log_sums = torch::zeros({3}, accumulate_type(logits));
+        table.softmax(input<T>(logits), output<T>(probabilities), output<Acc<T>>(log_sums), 3, n);
+        EXPECT_TRUE(close(probabilities, torch::softmax(logits.to(kF64), -1), GetParam()));
+        EXPECT_TRUE(close(log_sums, torch::logsumexp(logits.to(kF64), -1), log_sums.scalar_type()));
+        return {probabilities, log_sums};
+      });
+    }
+  }
+}
+
 TEST_P(KernelTables, Combine) {
   const Tensor position = integers({2, 0, -1, 4, 3, -1});
   for (const int64_t dim : kWidths) {
@@ -292,6 +307,20 @@ TEST_P(KernelTables, Combine) {
       table.combine_backward(input<T>(rows), input<int64_t>(position), input<A>(weights), input<T>(dy),
                              output<T>(d_rows), output<A>(d_weights), 3, 2, dim);
       return {y, plain, d_rows, d_weights};
+    });
+  }
+}
+
+TEST_P(KernelTables, AttentionOfOne) {
+  for (const int64_t positions : {1, 17, 40}) {
+    const Tensor q = values({2, 5}, 1), k = values({positions, 5}, 2), v = values({positions, 270}, 3);
+    const Tensor weights = torch::softmax(torch::mm(q.to(kF64), k.to(kF64).t()) * 0.4, -1);
+    compare_tables(GetParam(), [&]<class T>(const Kernels<T>& table, T) -> Results {
+      Tensor out = zeros({2, 270}), scores = torch::zeros({positions}, accumulate_type(q));
+      table.attention_of_one(input<T>(q), input<T>(k), input<T>(v), 2, positions, 5, 270, 0.4, output<T>(out),
+                             output<Acc<T>>(scores));
+      EXPECT_TRUE(close(out, torch::mm(weights, v.to(kF64)), GetParam()));
+      return {out};
     });
   }
 }

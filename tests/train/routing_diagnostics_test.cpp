@@ -34,8 +34,8 @@ TEST(RoutingMeasures, AreThoseOfALoopOverTokens) {
   routers[1].layer = 1;
   for (RouterOutput& router : routers) router.output_norms = test::random_tensor({4, 2}, 3).abs();
   RoutingTotals totals;
-  accumulate_routing(totals, routers);
-  accumulate_routing(totals, routers);  // two micro-batches: every sum twice
+  accumulate_routing(totals, routers, /*logged=*/true);
+  accumulate_routing(totals, routers, /*logged=*/true);  // two micro-batches: every sum twice
   for (int64_t layer = 0; layer < 2; ++layer) {
     const Tensor& logits = routers[static_cast<size_t>(layer)].logits;
     std::vector<double> squares(4, 0.0);

@@ -16,10 +16,33 @@ namespace switchyard {
 
 using torch::Tensor;
 
+namespace {
+
+Tensor count_on_cpu(const RouterOutput& output, int64_t num_sequences) {
+  const Tensor ids = output.expert_ids.contiguous();
+  const Tensor chosen = output.chosen.defined() ? output.chosen.contiguous() : Tensor();
+  const bool* counts = chosen.defined() ? chosen.const_data_ptr<bool>() : nullptr;
+  const int64_t* id = ids.const_data_ptr<int64_t>();
+  const int64_t num_experts = output.logits.size(1);
+  const int64_t per_sequence = ids.numel() / std::max<int64_t>(1, num_sequences);
+  Tensor table = torch::zeros({num_sequences, num_experts}, torch::kInt64);
+  for (int64_t sequence = 0; sequence < num_sequences; ++sequence) {
+    int64_t* row = table.mutable_data_ptr<int64_t>() + sequence * num_experts;
+    for (int64_t i = sequence * per_sequence; i < (sequence + 1) * per_sequence; ++i) {
+      TORCH_CHECK_INDEX(id[i] >= 0 && id[i] < num_experts, "tokens_per_expert: expert ", id[i], " of ", num_experts);
+      row[id[i]] += counts == nullptr || counts[i] ? 1 : 0;
+    }
+  }
+  return table;
+}
+
+}  // namespace
+
 Tensor tokens_per_expert(const RouterOutput& output) { return tokens_per_expert_and_sequence(output, 1).squeeze(0); }
 
 Tensor tokens_per_expert_and_sequence(const RouterOutput& output, int64_t num_sequences) {
   const torch::NoGradGuard no_grad;
+  if (output.expert_ids.device().is_cpu()) return count_on_cpu(output, num_sequences);
   const Tensor ids = output.expert_ids.reshape({num_sequences, -1});
   const Tensor ones =
       output.chosen.defined() ? output.chosen.reshape({num_sequences, -1}).to(torch::kInt64) : torch::ones_like(ids);

@@ -197,5 +197,33 @@ void attention_backward(const AttentionShape& shape, const AttentionHead<T>& hea
   store_rows(at.d_values, value_columns, gradients.v, shape.sequence, shape.value_dim);
 }
 
+template <class T>
+void attention_of_one(const T* q, const T* k, const T* v, int64_t query_heads, int64_t positions, int64_t head_dim,
+                      int64_t value_dim, double scale, T* out, Acc<T>* scores) {
+  using A = Acc<T>;
+  constexpr int64_t kColumns = 256;
+  for (int64_t h = 0; h < query_heads; ++h, q += head_dim, out += value_dim) {
+    for (int64_t p = 0; p < positions; ++p) {
+      A sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t i = 0; i < head_dim; ++i) sum += load(q[i]) * load(k[p * head_dim + i]);
+      scores[p] = sum;
+    }
+    A total, largest;
+    exponentials(scores, positions, positions, static_cast<A>(scale), total, largest);
+    for (int64_t begin = 0; begin < value_dim; begin += kColumns) {
+      const int64_t size = value_dim - begin < kColumns ? value_dim - begin : kColumns;
+      A sums[kColumns] = {};
+      for (int64_t p = 0; p < positions; ++p) {
+        const T* row = v + p * value_dim + begin;
+#pragma omp simd
+        for (int64_t i = 0; i < size; ++i) sums[i] += scores[p] * load(row[i]);
+      }
+#pragma omp simd
+      for (int64_t i = 0; i < size; ++i) store(&out[begin + i], sums[i] / total);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace switchyard::kernels

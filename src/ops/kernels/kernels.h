@@ -108,6 +108,11 @@ struct Kernels {
   // The gradients of q, k and v from that of out; `log_sums` as the forward left them.
   void (*attention_backward)(const AttentionShape& shape, const AttentionHead<T>& head, const Acc<T>* log_sums,
                              const T* d_out, const AttentionGradients<T>& gradients, void* scratch);
+  // The same for one query a head, forward alone, as in generation: out [H / G, value_dim] = softmax(scale q k^T) v. q
+  // [H / G, head_dim], k [positions, head_dim], v [positions, value_dim], all contiguous; scores [positions] is
+  // scratch.
+  void (*attention_of_one)(const T* q, const T* k, const T* v, int64_t query_heads, int64_t positions, int64_t head_dim,
+                           int64_t value_dim, double scale, T* out, Acc<T>* scores);
   // out[m, n] = x[m] . weight[n] (+ bias[n], where it is not null): products of a few rows, which wait for the weights
   // to come from memory. x [rows, width], weight [count, width]; out [rows, count] with rows out_stride apart.
   void (*few_rows_product)(const T* x, const T* weight, const T* bias, T* out, int64_t rows, int64_t count,
@@ -124,6 +129,8 @@ struct Kernels {
   // With `gradient`, logits become d(scale * sum of losses) / d(logits), in place.
   void (*cross_entropy)(T* logits, const int64_t* targets, Acc<T>* losses, int64_t rows, int64_t vocab, bool gradient,
                         Acc<T> scale);
+  // probabilities [rows, n] = softmax(logits), log_sums [rows] = log sum exp(logits).
+  void (*softmax)(const T* logits, T* probabilities, Acc<T>* log_sums, int64_t rows, int64_t n);
   // out[t] = sum_k weights[t, k] * rows[position[t, k]], positions below zero skipped; weights null: all one.
   void (*combine)(const T* rows, const int64_t* position, const Acc<T>* weights, T* out, int64_t tokens, int64_t top_k,
                   int64_t dim);

@@ -212,6 +212,26 @@ void cross_entropy(T* logits, const int64_t* targets, Acc<T>* losses, int64_t ro
   }
 }
 
+template <class T>
+void softmax(const T* logits, T* probabilities, Acc<T>* log_sums, int64_t rows, int64_t n) {
+  using A = Acc<T>;
+  for (int64_t row = 0; row < rows; ++row, logits += n, probabilities += n) {
+    A largest = load(logits[0]);
+#pragma omp simd reduction(max : largest)
+    for (int64_t i = 0; i < n; ++i) {
+      const A value = load(logits[i]);
+      largest = value > largest ? value : largest;
+    }
+    A sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; ++i) sum += exponential(load(logits[i]) - largest);
+    const A shift = largest + std::log(sum);
+    log_sums[row] = shift;
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) store(&probabilities[i], exponential(load(logits[i]) - shift));
+  }
+}
+
 // --- experts -----------------------------------------------------------------------------------------------------
 
 template <class T>
@@ -307,11 +327,13 @@ constexpr Kernels<T> kTable = {.rms_norm_forward = rms_norm_forward<T>,
                                .attention_scratch = attention_scratch<T>,
                                .attention_forward = attention_forward<T>,
                                .attention_backward = attention_backward<T>,
+                               .attention_of_one = attention_of_one<T>,
                                .few_rows_product = few_rows_product<T>,
                                .product_scratch = product_scratch<T>,
                                .product = product<T>,
                                .product_add = product_add<T>,
                                .cross_entropy = cross_entropy<T>,
+                               .softmax = softmax<T>,
                                .combine = combine<T>,
                                .combine_backward = combine_backward<T>,
                                .square_sum = square_sum<T>,

@@ -1,6 +1,7 @@
 #include "model/moe/routers/top_k_router.h"
 
 #include "model/moe/routers/selection.h"
+#include "ops/normalised_choice.h"
 #include "ops/top_k.h"
 
 namespace switchyard {
@@ -44,8 +45,9 @@ Tensor TopKRouter::weigh(const Tensor& logits, const Tensor& shares, const Tenso
   if (config_.softmax == SoftmaxOrder::kAfter || (sigmoid && normalize)) {
     weights = torch::softmax(log_scores(logits.gather(1, ids)), -1);
   } else {
-    weights = sigmoid ? torch::sigmoid(logits.gather(1, ids)) : shares.gather(1, ids);
-    if (normalize) weights = weights / weights.sum(-1, /*keepdim=*/true);
+    weights = sigmoid     ? torch::sigmoid(logits.gather(1, ids))
+              : normalize ? normalised_choice(shares, ids)
+                          : shares.gather(1, ids);
   }
   return config_.scale == 1 ? weights : weights * config_.scale;
 }
