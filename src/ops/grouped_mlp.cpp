@@ -88,7 +88,11 @@ template <class F>
 void for_each_piece(const Tensor& offsets, int64_t multiplications, const F& f) {
   const std::vector<Piece> pieces = pieces_of(offsets);
   std::vector<int64_t> before = {0};
-  for (const Piece& piece : pieces) before.push_back(before.back() + piece.count * multiplications);
+  // The weights of a few rows take as long to arrive as more rows take to be multiplied with them.
+  constexpr int64_t kRowsOfLoading = 16;
+  for (const Piece& piece : pieces) {
+    before.push_back(before.back() + std::max(piece.count, kRowsOfLoading) * multiplications);
+  }
   share_out(before, [&](size_t i) { f(pieces[i]); });
 }
 
