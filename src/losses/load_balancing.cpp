@@ -26,10 +26,20 @@ struct LoadBalancingLoss : torch::autograd::Function<LoadBalancingLoss> {
     const int64_t experts = load.size(0);
     Tensor loss = torch::empty({}, probabilities.options());
     with_wide_type(probabilities, [&]<class T>(T) {
-      const T* p = input<T>(probabilities);
+      // By blocks of tokens, so that threads don't change bits.
+      constexpr int64_t kTokens = 64;
+      const int64_t blocks = (probabilities.size(0) + kTokens - 1) / kTokens;
+      std::vector<T> partial(static_cast<size_t>(blocks * experts), T(0));
+      parallel_rows(blocks, kTokens * experts, [&](int64_t begin, int64_t end) {
+        for (int64_t t = begin * kTokens; t < std::min(end * kTokens, probabilities.size(0)); ++t) {
+          const T* p = input<T>(probabilities) + t * experts;
+          T* sums = partial.data() + t / kTokens * experts;
+          for (int64_t e = 0; e < experts; ++e) sums[e] += p[e];
+        }
+      });
       std::vector<double> sums(static_cast<size_t>(experts), 0.0);
-      for (int64_t t = 0; t < probabilities.size(0); ++t, p += experts) {
-        for (int64_t e = 0; e < experts; ++e) sums[static_cast<size_t>(e)] += static_cast<double>(p[e]);
+      for (size_t i = 0; i < partial.size(); ++i) {
+        sums[i % static_cast<size_t>(experts)] += static_cast<double>(partial[i]);
       }
       double sum = 0;
       for (int64_t e = 0; e < experts; ++e)
@@ -83,8 +93,11 @@ struct RouterZLoss : torch::autograd::Function<RouterZLoss> {
     with_wide_type(probabilities, [&]<class T>(T) {
       const int64_t experts = probabilities.size(1);
       over_rows(probabilities, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin * experts; i < end * experts; ++i) {
-          output<T>(d_logits)[i] = input<T>(probabilities)[i] * input<T>(log_sums)[i / experts] * static_cast<T>(scale);
+        for (int64_t t = begin; t < end; ++t) {
+          const T factor = input<T>(log_sums)[t] * static_cast<T>(scale);
+          const T* p = input<T>(probabilities) + t * experts;
+          T* d = output<T>(d_logits) + t * experts;
+          for (int64_t e = 0; e < experts; ++e) d[e] = p[e] * factor;
         }
       });
     });

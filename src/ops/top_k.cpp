@@ -1,14 +1,29 @@
 #include "ops/top_k.h"
 
 #include <limits>
+#include <numeric>
 
 #include "ops/fused.h"
 
 namespace switchyard {
 namespace {
 
-// Beyond this many passes (their cost grows with K^2), sorting is faster.
+// Beyond this many passes (their cost grows with K), sorting the first K is faster.
 constexpr int64_t kMostPasses = 16;
+
+// The same by sorting. `order` has room for `count` indices.
+template <class T>
+void sort_row(const T* scores, int64_t count, int64_t top_k, int64_t* order, int64_t* chosen) {
+  std::iota(order, order + count, int64_t{0});
+  std::partial_sort(order, order + top_k, order + count, [&](int64_t a, int64_t b) {
+    if (scores[a] > scores[b]) return true;
+    if (scores[a] < scores[b]) return false;
+    const bool a_nan = std::isnan(scores[a]);
+    const bool b_nan = std::isnan(scores[b]);
+    return a_nan == b_nan ? a < b : b_nan;
+  });
+  std::copy(order, order + top_k, chosen);
+}
 
 // K passes of a linear search: for the few experts of a router this beats sorting. NaN counts as smallest, so a
 // diverged router still yields valid, distinct indices (and its loss is found to be not finite). `left` has room for a
@@ -47,7 +62,7 @@ torch::Tensor top_k_indices(const torch::Tensor& scores_any, int64_t top_k) {
   const torch::NoGradGuard no_grad;
   const torch::Tensor scores = scores_any.detach().contiguous();
   TORCH_CHECK_VALUE(top_k >= 1 && top_k <= scores.size(1), "top_k_indices: k ", top_k, " of ", scores.size(1));
-  if (!scores.device().is_cpu() || top_k > kMostPasses) {
+  if (!scores.device().is_cpu()) {
     return std::get<1>(scores.sort(/*stable=*/true, 1, /*descending=*/true)).narrow(1, 0, top_k).contiguous();
   }
   torch::Tensor chosen = torch::empty({scores.size(0), top_k}, torch::kInt64);
@@ -55,9 +70,15 @@ torch::Tensor top_k_indices(const torch::Tensor& scores_any, int64_t top_k) {
     const int64_t count = scores.size(1);
     parallel_rows(scores.size(0), count * top_k, [&](int64_t begin, int64_t end) {
       std::vector<scalar_t> left(static_cast<size_t>(count));
+      std::vector<int64_t> order(static_cast<size_t>(top_k > kMostPasses ? count : 0));
       for (int64_t row = begin; row < end; ++row) {
-        select_row(input<scalar_t>(scores) + row * count, count, top_k, left.data(),
-                   output<int64_t>(chosen) + row * top_k);
+        const scalar_t* from = input<scalar_t>(scores) + row * count;
+        int64_t* to = output<int64_t>(chosen) + row * top_k;
+        if (top_k > kMostPasses) {
+          sort_row(from, count, top_k, order.data(), to);
+        } else {
+          select_row(from, count, top_k, left.data(), to);
+        }
       }
     });
   });

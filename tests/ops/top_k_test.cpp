@@ -46,6 +46,20 @@ TEST(TopK, ManyMatchAStableSortToo) {
   }
 }
 
+// Beyond 16 choices they are sorted instead of searched.
+TEST(TopK, NanComesLastWhereManyAreChosen) {
+  std::vector<double> row(20, 1.0);
+  row[0] = row[5] = kNan;
+  row[7] = -kInfinity;
+  row[9] = 2;
+  std::vector<int64_t> expected = {9};
+  for (int64_t i = 0; i < 20; ++i) {
+    if (i != 0 && i != 5 && i != 7 && i != 9) expected.push_back(i);
+  }
+  for (const int64_t last : {7, 0, 5}) expected.push_back(last);
+  EXPECT_EQ(chosen(row, 20), expected);
+}
+
 TEST(TopK, RefusesMoreThanThereAre) {
   EXPECT_THROW(top_k_indices(random_tensor({2, 3}, 1), 4), c10::ValueError);
   EXPECT_THROW(top_k_indices(random_tensor({2, 3}, 1), 0), c10::ValueError);
