@@ -4,6 +4,7 @@
 #include "ops/block_sizes.h"
 #include "ops/fused.h"
 #include "ops/matrix_product.h"
+#include "ops/recompute.h"
 
 namespace switchyard {
 
@@ -78,6 +79,11 @@ void product_with_bias(Tensor out, const Tensor& rows, const Tensor& weight, con
   }
 }
 
+// h of one piece into out [count, W].
+void up_product(Tensor out, const Piece& piece, const Tensor& x, const Tensor& up, const Tensor& up_bias) {
+  product_with_bias(std::move(out), piece.of(x), up.select(0, piece.expert).t(), up_bias, piece.expert);
+}
+
 // A product for the gradient of weights: out = left^T right over the rows of one expert.
 struct WeightTask {
   Tensor out;
@@ -124,15 +130,16 @@ Tensor grouped_bias_gradient(const Tensor& d_out, const Tensor& offsets, const T
 struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x_any, const Tensor& offsets,
                         const Tensor& up, const Tensor& down, const std::optional<Tensor>& given_up_bias,
-                        const std::optional<Tensor>& given_down_bias, Activation activation) {
+                        const std::optional<Tensor>& given_down_bias, Activation activation, Inner inner) {
     const Tensor x = x_any.contiguous();
     const Tensor up_bias = given_up_bias.value_or(Tensor());
     const Tensor down_bias = given_down_bias.value_or(Tensor());
-    const Tensor hidden = torch::empty({x.size(0), up.size(1)}, x.options());
+    const auto rows_of_hidden = [&](int64_t rows) { return torch::empty({rows, up.size(1)}, x.options()); };
+    const Tensor hidden = inner == Inner::kKept ? rows_of_hidden(x.size(0)) : Tensor();
     Tensor y = torch::empty({x.size(0), down.size(1)}, x.options());
     for_each_piece(offsets, [&](const Piece& piece) {
-      const Tensor part = piece.of(hidden);
-      product_with_bias(part, piece.of(x), up.select(0, piece.expert).t(), up_bias, piece.expert);
+      const Tensor part = hidden.defined() ? piece.of(hidden) : rows_of_hidden(piece.count);
+      up_product(part, piece, x, up, up_bias);
       product_with_bias(piece.of(y), activation_forward(part, activation), down.select(0, piece.expert).t(), down_bias,
                         piece.expert);
     });
@@ -153,12 +160,14 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
     const auto kind = static_cast<Activation>(context->saved_data["activation"].toInt());
     const Tensor dy = gradients[0].contiguous();
     const Tensor dx = torch::empty_like(x);
-    const Tensor d_hidden = torch::empty_like(hidden);
+    const Tensor d_hidden = torch::empty({x.size(0), up.size(1)}, x.options());
     const Tensor activation = torch::empty({x.size(0), down.size(2)}, x.options());
     for_each_piece(offsets, [&](const Piece& piece) {
       const Tensor d_activation = matrix_product(piece.of(dy), down.select(0, piece.expert));
       const Tensor part = piece.of(d_hidden);
-      activation_backward(piece.of(hidden), d_activation, kind, part, piece.of(activation));
+      const Tensor values = hidden.defined() ? piece.of(hidden) : torch::empty_like(part);
+      if (!hidden.defined()) up_product(values, piece, x, up, saved[5]);
+      activation_backward(values, d_activation, kind, part, piece.of(activation));
       Tensor out = piece.of(dx);
       matrix_product_out(out, part, up.select(0, piece.expert));
     });
@@ -170,6 +179,7 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
             d_down,
             grouped_bias_gradient(d_hidden, offsets, saved[5]),
             grouped_bias_gradient(dy, offsets, saved[6]),
+            Tensor(),
             Tensor()};
   }
 };
@@ -218,15 +228,23 @@ void check_shapes(const Tensor& x, const Tensor& offsets, const MlpWeights& w, A
                     ", their biases and offsets ", offsets.sizes(), " do not fit together");
 }
 
+Tensor kept_or_recomputed(const Tensor& x, Inner inner, const ForwardPart& part) {
+  return inner == Inner::kKept ? part(x) : recomputed(x, part);
+}
+
 }  // namespace
 
-Tensor grouped_mlp(const Tensor& x, const Tensor& offsets, const MlpWeights& weights, Activation activation) {
+Tensor grouped_mlp(const Tensor& x, const Tensor& offsets, const MlpWeights& weights, Activation activation,
+                   Inner inner) {
   check_shapes(x, offsets, weights, activation);
-  if (!has_fused_kernel(x)) return grouped_mlp_reference(x, offsets, weights, activation);
+  if (!has_fused_kernel(x)) {
+    return kept_or_recomputed(
+        x, inner, [=](const Tensor& rows) { return grouped_mlp_reference(rows, offsets, weights, activation); });
+  }
   // An undefined tensor is no argument of an autograd function, an empty optional is.
   const auto given = [](const Tensor& bias) { return bias.defined() ? std::optional<Tensor>(bias) : std::nullopt; };
   return GroupedMlp::apply(x, offsets, weights.up.contiguous(), weights.down.contiguous(), given(weights.up_bias),
-                           given(weights.down_bias), activation);
+                           given(weights.down_bias), activation, inner);
 }
 
 Tensor grouped_mlp_reference(const Tensor& x, const Tensor& offsets, const MlpWeights& weights, Activation activation) {
@@ -239,9 +257,11 @@ Tensor grouped_mlp_reference(const Tensor& x, const Tensor& offsets, const MlpWe
   return y.size(0) == x.size(0) ? y : torch::cat({y, x.new_zeros({x.size(0) - y.size(0), x.size(1)})});
 }
 
-Tensor dense_mlp(const Tensor& x, const MlpWeights& weights, Activation activation) {
-  if (!has_fused_kernel(x)) return plain_expert(x, weights, activation, 0);
-  return grouped_mlp(x, torch::full({1}, x.size(0), torch::kInt64), weights, activation);
+Tensor dense_mlp(const Tensor& x, const MlpWeights& weights, Activation activation, Inner inner) {
+  if (!has_fused_kernel(x)) {
+    return kept_or_recomputed(x, inner, [=](const Tensor& rows) { return plain_expert(rows, weights, activation, 0); });
+  }
+  return grouped_mlp(x, torch::full({1}, x.size(0), torch::kInt64), weights, activation, inner);
 }
 
 }  // namespace switchyard
