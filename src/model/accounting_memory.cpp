@@ -26,6 +26,7 @@ class Steps {
       : config_(config),
         model_(config.model),
         share_(share),
+        recompute_(config.training.recompute),
         cuda_(config.training.device == DeviceKind::kCuda),
         bf16_(config.training.precision == Precision::kBf16),
         element_(as_double(element_bytes(config.training.precision))),
@@ -38,12 +39,23 @@ class Steps {
     for (int64_t layer = 0; layer < model_.num_layers; ++layer) {
       const double tokens = passing_share(config_, layer) * tokens_;
       const std::vector<ComponentCost> parts = block_costs(config_, layer);
-      all.push_back(attention(tokens, as_double(parts[0].parameters.total)));
+      Stage first = attention(tokens, as_double(parts[0].parameters.total));
       // Tokens that pass a layer by leave its input only.
-      if (is_depth_layer(config_, layer)) all.back().kept += tokens_ * hidden() * element_;
+      if (is_depth_layer(config_, layer)) first.kept += tokens_ * hidden() * element_;
       double others = 0;
       for (size_t i = 1; i < parts.size(); ++i) others += as_double(parts[i].parameters.total);
-      all.push_back(is_moe_layer(config_, layer) ? experts(layer, tokens, others) : feed_forward(tokens, others));
+      Stage second = is_moe_layer(config_, layer) ? experts(layer, tokens, others) : feed_forward(tokens, others);
+      if (recompute_ == Recompute::kFull) {
+        const double again = first.kept - tokens_ * hidden() * element_;
+        first.kept -= again;
+        first.room += again;
+        // Both halves run again before the second one's backward.
+        const double said = is_moe_layer(config_, layer) ? routing(layer, tokens) : 0;
+        second.room += again + second.kept - said;
+        second.kept = said;
+      }
+      all.push_back(first);
+      all.push_back(second);
     }
     all.push_back(head());
     return all;
@@ -107,8 +119,10 @@ class Steps {
     return stage;
   }
 
-  // Values that a feed-forward of width 1 keeps: gate and up, or what is before the activation.
+  // Values that a feed-forward of width 1 has: gate and up, or what is before the activation; and what it keeps of
+  // them.
   double per_width() const { return is_gated(model_.activation) ? 2 : 1; }
+  double per_width_kept() const { return recompute_ == Recompute::kSelective ? 0 : per_width(); }
 
   // What comes in and what the norm makes of it (kept where something reads it again), and a norm behind.
   double around(bool normed_kept) const { return (1 + (normed_kept ? 1 : 0) + (model_.post_norm ? 1 : 0)) * hidden(); }
@@ -120,18 +134,19 @@ class Steps {
   }
 
   // Elements beside rows in and out while the backward pass of `experts` feed-forwards of this width runs: gradients of
-  // the hidden values, the activation, and either the activation's gradient, which the CPU has of a piece of the rows
-  // only, or what the products for the weights' gradients take.
+  // the hidden values, the activation, and either the activation's gradient (and recomputed hidden values), which the
+  // CPU has of a piece of the rows only, or what the products for the weights' gradients take.
   double mlp_room(double rows, double experts, double width) const {
     const double one = rows / experts;
     const double at_once = cuda_ ? rows : std::min(one, as_double(kExpertPieceRows));
-    return rows * (1 + per_width()) * width + std::max(at_once * width, packing(per_width() * width, one));
+    const double pieces = at_once * (1 + per_width() - per_width_kept()) * width;
+    return rows * (1 + per_width()) * width + std::max(pieces, packing(per_width() * width, one));
   }
 
   Stage feed_forward(double tokens, double parameters) const {
     const double width = as_double(*model_.intermediate_size);
     Stage stage = of_parameters(parameters, share_.holds_shared_sums);
-    stage.kept += tokens * (around(true) + per_width() * width) * element_;
+    stage.kept += tokens * (around(true) + per_width_kept() * width) * element_;
     stage.room = (tokens * 2 * hidden() + mlp_room(tokens, 1, width)) * element_ + cast(parameters);
     return stage;
   }
@@ -141,6 +156,12 @@ class Steps {
     const int64_t here = config_.moe->num_experts / share_.expert_parallel_size;
     if (cuda_ || config_.moe->router.type == RouterType::kSoftMoe) return 0;
     return as_double(here * (row_alignment(static_cast<int64_t>(rows), here) - 1)) / 2;
+  }
+
+  // What a router hands out: logits and probabilities, ids and weights of the choices.
+  double routing(int64_t layer, double tokens) const {
+    const double scores = std::max(as_double(router_rows(config_)), as_double(config_.moe->num_experts));
+    return tokens * 2 * scores * wide() + rows_to_experts(config_, layer) * (8.0 + wide());
   }
 
   Stage experts(int64_t layer, double tokens, double parameters) const {
@@ -160,15 +181,14 @@ class Steps {
     const double scores = as_double(router_rows(config_));
     const bool beside = moe.num_shared_experts > 0 || moe.dense_residual;
     double elements = around(beside || (scores > 0 && !bf16_));
-    elements += per_width() * width * as_double(moe.num_shared_experts);
-    if (moe.dense_residual) elements += per_width() * as_double(*model_.intermediate_size);
+    elements += per_width_kept() * width * as_double(moe.num_shared_experts);
+    if (moe.dense_residual) elements += per_width_kept() * as_double(*model_.intermediate_size);
     stage.kept += tokens * elements * element_;
-    // The router's input in float32, logits and probabilities; ids, weights and places of the choices.
+    // The router's input in float32, what it says, and places of the choices.
     stage.kept += tokens * (bf16_ && scores > 0 ? hidden() : 0) * wide();
-    stage.kept += tokens * 2 * std::max(scores, as_double(moe.num_experts)) * wide();
-    stage.kept += sent * (3 * 8.0 + wide());
+    stage.kept += routing(layer, tokens) + sent * 2 * 8.0;
     // A row in, its hidden values, and a row out; where experts are spread, once more behind the way back.
-    stage.kept += computed * (2 * hidden() + per_width() * width) * element_;
+    stage.kept += computed * (2 * hidden() + per_width_kept() * width) * element_;
     if (spread) stage.kept += sent * hidden() * element_ + computed * (3 * 8.0 + wide());
     const double experts_here = as_double(moe.num_experts / share_.expert_parallel_size);
     stage.room =
@@ -202,6 +222,7 @@ class Steps {
   const Config& config_;
   const ModelConfig& model_;
   const StepShare& share_;
+  Recompute recompute_;
   bool cuda_;
   bool bf16_;
   double element_;  // bytes of a value of the compute
@@ -243,8 +264,9 @@ double expert_row_bytes(const Config& config) {
   const double hidden = as_double(model.hidden_size);
   const double width = as_double(*config.moe->intermediate_size);
   const double inner = (is_gated(model.activation) ? 2 : 1) * width;
+  const double kept = config.training.recompute == Recompute::kSelective ? 0 : inner;
   // Kept: the row, its hidden values and its result. In the backward pass: gradients of both, and the activation.
-  return (2 * hidden + inner + hidden + inner + width) * as_double(element_bytes(config.training.precision));
+  return (2 * hidden + kept + hidden + inner + width) * as_double(element_bytes(config.training.precision));
 }
 
 }  // namespace switchyard
