@@ -18,6 +18,7 @@ struct Stage {
   double room = 0;       // more, while the stage's backward (or forward) runs
   double gradients = 0;  // of its parameters
   double sums = 0;       // what is received to be added up of them
+  double waiting = 0;    // of the gradients, what an earlier stage's are added to before they are accumulated
 };
 
 class Steps {
@@ -203,6 +204,7 @@ class Steps {
     Stage stage;
     stage.gradients = weight_ * matrix;
     stage.sums = !model_.tie_word_embeddings && share_.holds_shared_sums ? stage.gradients : 0;
+    stage.waiting = model_.tie_word_embeddings ? stage.gradients : 0;
     const double predictions = as_double(predictions_per_token(config_));
     if (cuda_ || predictions > 1) {
       // Logits, their logarithmic softmax, and the gradient of both.
@@ -249,10 +251,12 @@ MemoryEstimate estimate_memory(const Config& config, const StepShare& share) {
   const int64_t all = *config.training.global_batch_size / config.training.micro_batch_size;
   const bool accumulates = (share.micro_batches > 0 ? share.micro_batches : all) > 1;
   double gradients = accumulates ? memory.gradients : 0;
+  double waiting = 0;
   double most = 0;
   for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
-    most = std::max(most, kept + stage->room + stage->gradients + gradients);
+    most = std::max(most, kept + stage->room + stage->gradients + waiting + gradients);
     kept -= stage->kept;
+    if (accumulates) waiting += stage->waiting;
     gradients += (accumulates ? 0 : stage->gradients) + stage->sums;
   }
   memory.total = memory.weights + memory.optimizer + std::max(most, gradients);
