@@ -1,6 +1,7 @@
 // What a training step holds, stage by stage: a stage is what the backward pass goes through at one time (half a block,
 // the output projection, the embedding).
 #include <algorithm>
+#include <cmath>
 
 #include "model/accounting.h"
 #include "model/accounting_block.h"
@@ -17,8 +18,9 @@ struct Stage {
   double kept = 0;       // from the forward to the backward pass
   double room = 0;       // more, while the stage's backward (or forward) runs
   double gradients = 0;  // of its parameters
-  double sums = 0;       // what is received to be added up of them
-  double waiting = 0;    // of the gradients, what an earlier stage's are added to before they are accumulated
+  double sums = 0;       // what is received to be added up of them, but for the experts'
+  double expert_sums = 0;
+  double waiting = 0;  // of the gradients, what an earlier stage's are added to before they are accumulated
 };
 
 class Steps {
@@ -177,7 +179,7 @@ class Steps {
     const Stage own = of_parameters(here, share_.holds_expert_sums);
     stage.kept += own.kept;
     stage.gradients += own.gradients;
-    stage.sums += own.sums;
+    stage.expert_sums = own.sums;
 
     const double scores = as_double(router_rows(config_));
     const bool beside = moe.num_shared_experts > 0 || moe.dense_residual;
@@ -252,14 +254,22 @@ MemoryEstimate estimate_memory(const Config& config, const StepShare& share) {
   const bool accumulates = (share.micro_batches > 0 ? share.micro_batches : all) > 1;
   double gradients = accumulates ? memory.gradients : 0;
   double waiting = 0;
+  double sums = 0;
+  double expert_sums = 0;
+  // Of the parameters passed so far; a bucket leaves when it is full.
+  const double bucket = as_double(config.parallel.bucket_megabytes << 20);
+  const auto received = [&](double bytes) { return bucket * std::floor(bytes / bucket); };
   double most = 0;
   for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
-    most = std::max(most, kept + stage->room + stage->gradients + waiting + gradients);
+    most = std::max(
+        most, kept + stage->room + stage->gradients + waiting + gradients + received(sums) + received(expert_sums));
     kept -= stage->kept;
     if (accumulates) waiting += stage->waiting;
-    gradients += (accumulates ? 0 : stage->gradients) + stage->sums;
+    if (!accumulates) gradients += stage->gradients;
+    sums += stage->sums;
+    expert_sums += stage->expert_sums;
   }
-  memory.total = memory.weights + memory.optimizer + std::max(most, gradients);
+  memory.total = memory.weights + memory.optimizer + std::max(most, gradients + sums + expert_sums);
   return memory;
 }
 
