@@ -34,6 +34,7 @@ void print_json(const Config& config, bool vocabulary_assumed) {
   OrderedJson json = {{"total_parameters", count.total},
                       {"active_parameters", count.active},
                       {"flops_per_token", training_flops_per_token(config)},
+                      {"recomputed_flops_per_token", recomputed_flops_per_token(config)},
                       {"forward_flops_per_token", training_flops_per_token(config) / 3},
                       {"depth_flops_saved_per_token", depth_flops_saved_per_token(config)},
                       {"vocab_size", *config.model.vocab_size},
@@ -61,6 +62,10 @@ void print_table(const Config& config, bool vocabulary_assumed) {
   std::printf("%-28s %18s %18s %16s\n\n", "all", with_thousands(count.total).c_str(),
               with_thousands(count.active).c_str(), with_si_suffix(flops / 3).c_str());
   std::printf("training FLOP per token  %s (forward and backward)\n", with_si_suffix(flops).c_str());
+  if (config.training.recompute != Recompute::kNone) {
+    std::printf("recomputed              %s FLOP per token\n",
+                with_si_suffix(recomputed_flops_per_token(config)).c_str());
+  }
   if (config.mixture_of_depths) {
     std::printf("saved by depths          %s FLOP per token\n",
                 with_si_suffix(depth_flops_saved_per_token(config)).c_str());

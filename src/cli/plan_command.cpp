@@ -234,9 +234,10 @@ Command add_plan(CLI::App& app) {
                  "FLOP/s of a rank's matrix products; default: this machine's, measured now as bench does, / the ranks "
                  "of a node")
       ->check(CLI::PositiveNumber);
-  app.add_option("--efficiency", options->efficiency,
-                 "Share of --flops that a training step attains (bench: gemm_flops_share); 1 is a lower bound of the "
-                 "time")
+  app.add_option(
+         "--efficiency", options->efficiency,
+         "Share of --flops that a training step attains (bench: gemm_flops_share with training.recompute none); "
+         "1 is a lower bound of the time")
       ->check(CLI::Range(1e-6, 1.0))
       ->capture_default_str();
   app.add_option("--intra-bandwidth", options->intra_bandwidth,

@@ -166,6 +166,7 @@ struct DataConfig {
 
 enum class Precision { kFp32, kBf16, kFp64 };
 enum class DeviceKind { kAuto, kCpu, kCuda };
+enum class Recompute { kNone, kSelective, kFull };  // what of the forward pass runs again in the backward pass
 enum class SpikeAction { kOff, kWarn, kSkip };
 
 struct SpikeConfig {
@@ -181,6 +182,7 @@ struct TrainingConfig {
   std::optional<int64_t> global_batch_size;  // sequences a step, all ranks; default: micro_batch_size
   Precision precision = Precision::kFp32;
   DeviceKind device = DeviceKind::kAuto;
+  Recompute recompute = Recompute::kNone;
   int64_t num_threads = 0;    // 0: one per core
   int64_t log_interval = 10;  // steps between train lines and routing lines
   SpikeConfig spike;

@@ -79,6 +79,11 @@ Fields training_fields(TrainingConfig& c) {
       choice<DeviceKind>("device", c.device,
                          {{"auto", DeviceKind::kAuto}, {"cpu", DeviceKind::kCpu}, {"cuda", DeviceKind::kCuda}},
                          "Where to compute; auto: a GPU if there is one."),
+      choice<Recompute>("recompute", c.recompute,
+                        {{"none", Recompute::kNone}, {"selective", Recompute::kSelective}, {"full", Recompute::kFull}},
+                        "Values of the forward pass that are computed again in the backward pass instead of being "
+                        "kept, which takes time and changes no result. selective: what feed-forwards (experts, shared "
+                        "and dense ones) hold between their products. full: all of every block but its input."),
       integer("num_threads", c.num_threads, {0, 1024}, "CPU threads; 0: one per core."),
       integer("log_interval", c.log_interval, {1, kMostSteps}, "Between two train lines and their routing lines.",
               {.unit = "steps"}),

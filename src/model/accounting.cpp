@@ -3,6 +3,13 @@
 #include "model/accounting_block.h"
 
 namespace switchyard {
+namespace {
+
+bool is_feed_forward(const ComponentCost& cost) {
+  return cost.name.ends_with("experts") || cost.name.ends_with("feed-forward") || cost.name.ends_with("dense residual");
+}
+
+}  // namespace
 
 std::vector<ComponentCost> component_costs(const Config& config) {
   const ModelConfig& model = config.model;
@@ -41,6 +48,28 @@ double training_flops_per_token(const Config& config) {
   double forward = 0;
   for (const ComponentCost& cost : component_costs(config)) forward += cost.forward_flops;
   return 3 * forward;
+}
+
+double recomputed_flops_per_token(const Config& config) {
+  // On the CPU the first map runs again; elsewhere, where the reference is used, the whole feed-forward.
+  const double first_map = is_gated(config.model.activation) ? 2.0 / 3 : 1.0 / 2;
+  const double share = config.training.device == DeviceKind::kCuda ? 1 : first_map;
+  double flops = 0;
+  for (int64_t layer = 0; layer < config.model.num_layers; ++layer) {
+    for (const ComponentCost& cost : block_costs(config, layer)) {
+      switch (config.training.recompute) {
+        case Recompute::kNone:
+          break;
+        case Recompute::kSelective:
+          if (is_feed_forward(cost)) flops += share * cost.forward_flops;
+          break;
+        case Recompute::kFull:
+          flops += cost.forward_flops;
+          break;
+      }
+    }
+  }
+  return flops;
 }
 
 double depth_flops_saved_per_token(const Config& config) {

@@ -57,6 +57,8 @@ ParameterCount count_parameters(const Config& config);
 // Forward and backward (three times the forward). A query sees S / 2 positions on average, or W - W^2 / 2S of a sliding
 // window W; a layer of the mixture of depths computes for its share of the tokens, among which its queries see half.
 double training_flops_per_token(const Config& config);
+// What training.recompute adds to that. Rates in FLOP/s leave it out, as the field's "model FLOPs" do.
+double recomputed_flops_per_token(const Config& config);
 // What the mixture of depths saves of that, its own routers deducted; 0 without one.
 double depth_flops_saved_per_token(const Config& config);
 // Tensors that are kept for the backward pass, counted operation by operation as the fused ones on the CPU keep them

@@ -1,6 +1,7 @@
 // What a training step holds, stage by stage: a stage is what the backward pass goes through at one time (half a block,
 // the output projection, the embedding).
 #include <algorithm>
+#include <cmath>
 
 #include "model/accounting.h"
 #include "model/accounting_block.h"
@@ -19,7 +20,9 @@ struct Stage {
   double room = 0;       // more, while the stage's backward (or forward) runs
   double gradients = 0;  // of its parameters
   double copies = 0;     // of its parameters, in the type that is computed in
-  double sums = 0;       // what is received to be added up of them
+  double sums = 0;       // what is received to be added up of them, but for the experts'
+  double expert_sums = 0;
+  double waiting = 0;  // of the gradients, what an earlier stage's are added to before they are accumulated
 };
 
 class Steps {
@@ -28,6 +31,7 @@ class Steps {
       : config_(config),
         model_(config.model),
         share_(share),
+        recompute_(config.training.recompute),
         cuda_(config.training.device == DeviceKind::kCuda),
         bf16_(config.training.precision == Precision::kBf16),
         element_(as_double(element_bytes(config.training.precision))),
@@ -40,12 +44,23 @@ class Steps {
     for (int64_t layer = 0; layer < model_.num_layers; ++layer) {
       const double tokens = passing_share(config_, layer) * tokens_;
       const std::vector<ComponentCost> parts = block_costs(config_, layer);
-      all.push_back(attention(tokens, as_double(parts[0].parameters.total)));
+      Stage first = attention(tokens, as_double(parts[0].parameters.total));
       // Tokens that pass a layer by leave its input only.
-      if (is_depth_layer(config_, layer)) all.back().kept += tokens_ * hidden() * element_;
+      if (is_depth_layer(config_, layer)) first.kept += tokens_ * hidden() * element_;
       double others = 0;
       for (size_t i = 1; i < parts.size(); ++i) others += as_double(parts[i].parameters.total);
-      all.push_back(is_moe_layer(config_, layer) ? experts(layer, tokens, others) : feed_forward(tokens, others));
+      Stage second = is_moe_layer(config_, layer) ? experts(layer, tokens, others) : feed_forward(tokens, others);
+      if (recompute_ == Recompute::kFull) {
+        const double again = first.kept - tokens_ * hidden() * element_;
+        first.kept -= again;
+        first.room += again;
+        // Both halves run again before the second one's backward.
+        const double said = is_moe_layer(config_, layer) ? routing(layer, tokens) : 0;
+        second.room += again + second.kept - said;
+        second.kept = said;
+      }
+      all.push_back(first);
+      all.push_back(second);
     }
     all.push_back(head());
     return all;
@@ -111,24 +126,27 @@ class Steps {
     return stage;
   }
 
-  // Values that a feed-forward of width 1 keeps: gate and up, or what is before the activation.
+  // Values that a feed-forward of width 1 has: gate and up, or what is before the activation; and what it keeps of
+  // them.
   double per_width() const { return is_gated(model_.activation) ? 2 : 1; }
+  double per_width_kept() const { return recompute_ == Recompute::kSelective ? 0 : per_width(); }
 
   // What comes in and what the norm makes of it (kept where something reads it again), and a norm behind.
   double around(bool normed_kept) const { return (1 + (normed_kept ? 1 : 0) + (model_.post_norm ? 1 : 0)) * hidden(); }
 
   // Elements beside rows in and out while the backward pass of `experts` feed-forwards of this width runs: gradients of
-  // the hidden values, the activation, and the activation's gradient, which the CPU has of a piece of the rows only.
+  // the hidden values, the activation, and the activation's gradient (and recomputed hidden values), which the CPU has
+  // of a piece of the rows only.
   double mlp_room(double rows, double experts, double width) const {
     const double one = rows / experts;
     const double at_once = cuda_ ? rows : std::min(one, as_double(kExpertPieceRows));
-    return rows * (1 + per_width()) * width + at_once * width;
+    return rows * (1 + per_width()) * width + at_once * (1 + per_width() - per_width_kept()) * width;
   }
 
   Stage feed_forward(double tokens, double parameters) const {
     const double width = as_double(*model_.intermediate_size);
     Stage stage = of_parameters(parameters, share_.holds_shared_sums);
-    stage.kept += tokens * (around(true) + per_width() * width) * element_;
+    stage.kept += tokens * (around(true) + per_width_kept() * width) * element_;
     stage.room = (tokens * 2 * hidden() + mlp_room(tokens, 1, width)) * element_;
     return stage;
   }
@@ -138,6 +156,12 @@ class Steps {
     const int64_t here = config_.moe->num_experts / share_.expert_parallel_size;
     if (cuda_ || config_.moe->router.type == RouterType::kSoftMoe) return 0;
     return as_double(here * (row_alignment(static_cast<int64_t>(rows), here) - 1)) / 2;
+  }
+
+  // What a router hands out: logits and probabilities, ids and weights of the choices.
+  double routing(int64_t layer, double tokens) const {
+    const double scores = std::max(as_double(router_rows(config_)), as_double(config_.moe->num_experts));
+    return tokens * 2 * scores * wide() + rows_to_experts(config_, layer) * (8.0 + wide());
   }
 
   Stage experts(int64_t layer, double tokens, double parameters) const {
@@ -152,20 +176,19 @@ class Steps {
     const Stage own = of_parameters(here, share_.holds_expert_sums);
     stage.copies += own.copies;
     stage.gradients += own.gradients;
-    stage.sums += own.sums;
+    stage.expert_sums = own.sums;
 
     const double scores = as_double(router_rows(config_));
     const bool beside = moe.num_shared_experts > 0 || moe.dense_residual;
     double elements = around(beside || (scores > 0 && !bf16_));
-    elements += per_width() * width * as_double(moe.num_shared_experts);
-    if (moe.dense_residual) elements += per_width() * as_double(*model_.intermediate_size);
+    elements += per_width_kept() * width * as_double(moe.num_shared_experts);
+    if (moe.dense_residual) elements += per_width_kept() * as_double(*model_.intermediate_size);
     stage.kept += tokens * elements * element_;
-    // The router's input in float32, logits and probabilities; ids, weights and places of the choices.
+    // The router's input in float32, what it says, and places of the choices.
     stage.kept += tokens * (bf16_ && scores > 0 ? hidden() : 0) * wide();
-    stage.kept += tokens * 2 * std::max(scores, as_double(moe.num_experts)) * wide();
-    stage.kept += sent * (3 * 8.0 + wide());
+    stage.kept += routing(layer, tokens) + sent * 2 * 8.0;
     // A row in, its hidden values, and a row out; where experts are spread, once more behind the way back.
-    stage.kept += computed * (2 * hidden() + per_width() * width) * element_;
+    stage.kept += computed * (2 * hidden() + per_width_kept() * width) * element_;
     if (spread) stage.kept += sent * hidden() * element_ + computed * (3 * 8.0 + wide());
     const double experts_here = as_double(moe.num_experts / share_.expert_parallel_size);
     stage.room = (tokens * 2 * hidden() + computed * hidden() + mlp_room(computed, experts_here, width)) * element_;
@@ -179,6 +202,7 @@ class Steps {
     Stage stage;
     stage.gradients = weight_ * matrix;
     stage.sums = !model_.tie_word_embeddings && share_.holds_shared_sums ? stage.gradients : 0;
+    stage.waiting = model_.tie_word_embeddings ? stage.gradients : 0;
     const double predictions = as_double(predictions_per_token(config_));
     if (cuda_ || predictions > 1) {
       // Logits, their logarithmic softmax, and the gradient of both.
@@ -199,6 +223,7 @@ class Steps {
   const Config& config_;
   const ModelConfig& model_;
   const StepShare& share_;
+  Recompute recompute_;
   bool cuda_;
   bool bf16_;
   double element_;  // bytes of a value of the compute
@@ -232,14 +257,24 @@ MemoryEstimate estimate_memory(const Config& config, const StepShare& share) {
   const double copied = copies / as_double(element_bytes(config.training.precision));
   memory.gradients = weight * parameters - (accumulates ? 0 : weight * copied - copies);
   double gradients = accumulates ? memory.gradients : 0;
+  double waiting = 0;
+  double sums = 0;
+  double expert_sums = 0;
+  // Of the parameters passed so far; a bucket leaves when it is full.
+  const double bucket = as_double(config.parallel.bucket_megabytes << 20);
+  const auto received = [&](double bytes) { return bucket * std::floor(bytes / bucket); };
   double most = 0;
   for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
-    most = std::max(most, kept + stage->room + stage->gradients + gradients);
+    most = std::max(
+        most, kept + stage->room + stage->gradients + waiting + gradients + received(sums) + received(expert_sums));
     kept -= stage->kept;
+    if (accumulates) waiting += stage->waiting;
     // What is added in place is gone; copies' gradients are added at the end.
-    gradients += (accumulates && stage->copies == 0 ? 0 : stage->gradients) + stage->sums;
+    if (!accumulates || stage->copies > 0) gradients += stage->gradients;
+    sums += stage->sums;
+    expert_sums += stage->expert_sums;
   }
-  memory.total = memory.weights + memory.optimizer + std::max(most, gradients);
+  memory.total = memory.weights + memory.optimizer + std::max(most, gradients + sums + expert_sums);
   return memory;
 }
 
@@ -248,8 +283,9 @@ double expert_row_bytes(const Config& config) {
   const double hidden = as_double(model.hidden_size);
   const double width = as_double(*config.moe->intermediate_size);
   const double inner = (is_gated(model.activation) ? 2 : 1) * width;
+  const double kept = config.training.recompute == Recompute::kSelective ? 0 : inner;
   // Kept: the row, its hidden values and its result. In the backward pass: gradients of both, and the activation.
-  return (2 * hidden + inner + hidden + inner + width) * as_double(element_bytes(config.training.precision));
+  return (2 * hidden + kept + hidden + inner + width) * as_double(element_bytes(config.training.precision));
 }
 
 }  // namespace switchyard

@@ -30,9 +30,9 @@ MlpWeights FeedForwardImpl::weights(torch::ScalarType type) const {
 }
 
 Tensor FeedForwardImpl::forward(const Tensor& rows, const Tensor& offsets) {
-  return grouped_mlp(rows, offsets, weights(rows.scalar_type()), activation_);
+  return grouped_mlp(rows, offsets, weights(rows.scalar_type()), activation_, inner_);
 }
 
-Tensor FeedForwardImpl::forward(const Tensor& x) { return dense_mlp(x, weights(x.scalar_type()), activation_); }
+Tensor FeedForwardImpl::forward(const Tensor& x) { return dense_mlp(x, weights(x.scalar_type()), activation_, inner_); }
 
 }  // namespace switchyard

@@ -20,12 +20,15 @@ class FeedForwardImpl : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& rows, const torch::Tensor& offsets);
   // All rows through the only expert. x [N, D] -> [N, D].
   torch::Tensor forward(const torch::Tensor& x);
+  // Whether the values between the two maps are kept for the backward pass (the default) or computed again.
+  void set_inner(Inner inner) { inner_ = inner; }
 
  private:
   MlpWeights weights(torch::ScalarType type) const;
 
   Activation activation_;
   bool stacked_;
+  Inner inner_ = Inner::kKept;
   torch::Tensor up_proj_;    // [E, W, D] or [W, D]: gate_up_proj, gate first, or up_proj when not gated
   torch::Tensor down_proj_;  // [E, D, F] or [D, F]: down_proj
   torch::Tensor up_bias_;    // [E, W] or [W]: gate_up_bias or up_bias; undefined without model.bias

@@ -6,6 +6,7 @@
 #include "ops/linear_cross_entropy.h"
 #include "ops/matrix_product.h"
 #include "ops/mixture_cross_entropy.h"
+#include "ops/recompute.h"
 #include "ops/soft_cap.h"
 #include "ops/step_parts.h"
 
@@ -33,7 +34,7 @@ uint64_t hash_name(const std::string& name) {
 }  // namespace
 
 BlockImpl::BlockImpl(const Config& config, int64_t layer, std::optional<ExpertRange> experts)
-    : dropout_(config.model.dropout) {
+    : dropout_(config.model.dropout), recompute_(config.training.recompute) {
   const ModelConfig& model = config.model;
   const auto make_norm = [&](const std::string& name) { return Norm(*this, name, model.hidden_size, model); };
   attention_norm_ = make_norm("attention_norm");
@@ -48,6 +49,10 @@ BlockImpl::BlockImpl(const Config& config, int64_t layer, std::optional<ExpertRa
   }
   if (is_depth_layer(config, layer)) {
     depth_ = register_module("depth", DepthRouter(*config.mixture_of_depths, model.hidden_size, layer));
+  }
+  if (recompute_ != Recompute::kSelective) return;
+  for (const auto& module : modules(/*include_self=*/false)) {
+    if (auto* feed_forward = module->as<FeedForward>()) feed_forward->set_inner(Inner::kRecomputed);
   }
 }
 
@@ -100,10 +105,27 @@ Tensor BlockImpl::through_depth(const Tensor& x, const Context& context, std::ve
   return add_to_selected(x, selection, taken, added.attended + added.fed);
 }
 
-Tensor BlockImpl::forward(Tensor x, const Context& context, std::vector<RouterOutput>& routers) {
+Tensor BlockImpl::through(const Tensor& x, const Context& context, std::vector<RouterOutput>& routers) {
   if (depth_) return through_depth(x, context, routers);
   const Parts added = parts(x, context, routers);
   return added.middle + added.fed;
+}
+
+Tensor BlockImpl::forward(Tensor x, const Context& context, std::vector<RouterOutput>& routers) {
+  if (recompute_ != Recompute::kFull || context.cache != nullptr) return through(x, context, routers);
+  const auto self = std::static_pointer_cast<BlockImpl>(shared_from_this());
+  const auto again = [self, context](const Tensor& input) {
+    // Its first run has handed these out.
+    std::vector<RouterOutput> routers;
+    Tensor alternatives;
+    Context same = context;
+    same.measure = false;
+    same.depths = nullptr;
+    same.alternatives = &alternatives;
+    return self->through(input, same, routers);
+  };
+  return recomputed(
+      x, [&](const Tensor& input) { return through(input, context, routers); }, again);
 }
 
 TransformerImpl::TransformerImpl(const Config& config, std::optional<ExpertRange> experts)

@@ -48,7 +48,8 @@ class BlockImpl : public torch::nn::Module {
     std::vector<DepthOutput>* depths = nullptr;  // where a block that tokens may skip appends; null: nowhere
     torch::Tensor* alternatives = nullptr;       // where a block whose experts compete puts [E, T, D]
   };
-  // x [B, S, D] -> [B, S, D]; a MoE block appends to `routers`.
+  // x [B, S, D] -> [B, S, D]; a MoE block appends to `routers`. With training.recompute full the backward pass runs it
+  // again (ops/recompute.h), and its collectives.
   torch::Tensor forward(torch::Tensor x, const Context& context, std::vector<RouterOutput>& routers);
   // Null in a dense block.
   Router* router() { return moe_ ? &moe_->router() : nullptr; }
@@ -65,8 +66,10 @@ class BlockImpl : public torch::nn::Module {
   Parts parts(const torch::Tensor& x, const Context& context, std::vector<RouterOutput>& routers);
   torch::Tensor feed_forward(const torch::Tensor& x, const Context& context, std::vector<RouterOutput>& routers);
   torch::Tensor through_depth(const torch::Tensor& x, const Context& context, std::vector<RouterOutput>& routers);
+  torch::Tensor through(const torch::Tensor& x, const Context& context, std::vector<RouterOutput>& routers);
 
   double dropout_;
+  Recompute recompute_;
   Norm attention_norm_;          // [D]
   Norm feed_forward_norm_;       // [D]
   Norm attention_post_norm_;     // [D], none without model.post_norm

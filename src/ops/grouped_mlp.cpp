@@ -4,6 +4,7 @@
 #include "ops/block_sizes.h"
 #include "ops/fused.h"
 #include "ops/matrix_product.h"
+#include "ops/recompute.h"
 
 namespace switchyard {
 
@@ -99,6 +100,12 @@ void for_each_piece(const Tensor& offsets, int64_t multiplications, const F& f) 
 // With so many products of uneven size for each thread they can be shared out evenly.
 constexpr size_t kTasksPerThread = 4;
 
+// h of one piece into out [count, W].
+void up_product(const MatrixView& out, const Piece& piece, const Tensor& x, const Tensor& up, const Tensor& up_bias) {
+  product(x.scalar_type(), out, rows_of(x, piece), matrix_of(up, piece.expert), ProductForm::kTransposedB,
+          bias_of(up_bias, piece.expert));
+}
+
 // A product for the gradient of weights: out = left^T right over the rows of one expert.
 struct WeightTask {
   MatrixView out;
@@ -157,18 +164,19 @@ int64_t weights_of_one(const Tensor& up, const Tensor& down) {
 struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x_any, const Tensor& offsets,
                         const Tensor& up, const Tensor& down, const std::optional<Tensor>& given_up_bias,
-                        const std::optional<Tensor>& given_down_bias, Activation activation) {
+                        const std::optional<Tensor>& given_down_bias, Activation activation, Inner inner) {
     const Tensor x = x_any.contiguous();
     const Tensor up_bias = given_up_bias.value_or(Tensor());
     const Tensor down_bias = given_down_bias.value_or(Tensor());
-    const Tensor hidden = torch::empty({x.size(0), up.size(1)}, x.options());
+    const auto rows_of_hidden = [&](int64_t rows) { return torch::empty({rows, up.size(1)}, x.options()); };
+    const Tensor hidden = inner == Inner::kKept ? rows_of_hidden(x.size(0)) : Tensor();
     Tensor y = torch::empty({x.size(0), down.size(1)}, x.options());
     const auto type = x.scalar_type();
     const int64_t width = down.size(2);
     for_each_piece(offsets, weights_of_one(up, down), [&](const Piece& piece) {
-      const MatrixView part = rows_of(hidden, piece);
-      product(type, part, rows_of(x, piece), matrix_of(up, piece.expert), ProductForm::kTransposedB,
-              bias_of(up_bias, piece.expert));
+      const Tensor own = hidden.defined() ? hidden : rows_of_hidden(piece.count);
+      const MatrixView part = hidden.defined() ? rows_of(own, piece) : rows_of(own, 0, piece.count);
+      up_product(part, piece, x, up, up_bias);
       const Tensor activated = torch::empty({piece.count, width}, x.options());
       activation_forward(type, activation, part.data, activated.mutable_data_ptr(), piece.count, width);
       product(type, rows_of(y, piece), rows_of(activated, 0, piece.count), matrix_of(down, piece.expert),
@@ -191,7 +199,7 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
     const auto kind = static_cast<Activation>(context->saved_data["activation"].toInt());
     const Tensor dy = gradients[0].contiguous();
     const Tensor dx = torch::empty_like(x);
-    const Tensor d_hidden = torch::empty_like(hidden);
+    const Tensor d_hidden = torch::empty({x.size(0), up.size(1)}, x.options());
     const Tensor activation = torch::empty({x.size(0), down.size(2)}, x.options());
     const auto type = x.scalar_type();
     const int64_t width = down.size(2);
@@ -200,7 +208,10 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
       product(type, rows_of(d_activation, 0, piece.count), rows_of(dy, piece), matrix_of(down, piece.expert),
               ProductForm::kPlain);
       const MatrixView part = rows_of(d_hidden, piece);
-      activation_backward(type, kind, rows_of(hidden, piece).data, d_activation.const_data_ptr(), part.data,
+      const Tensor again = hidden.defined() ? Tensor() : torch::empty({piece.count, up.size(1)}, x.options());
+      const MatrixView values = hidden.defined() ? rows_of(hidden, piece) : rows_of(again, 0, piece.count);
+      if (!hidden.defined()) up_product(values, piece, x, up, saved[5]);
+      activation_backward(type, kind, values.data, d_activation.const_data_ptr(), part.data,
                           rows_of(activation, piece).data, piece.count, width);
       product(type, rows_of(dx, piece), part, matrix_of(up, piece.expert), ProductForm::kPlain);
     });
@@ -212,6 +223,7 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
             d_down,
             grouped_bias_gradient(d_hidden, offsets, saved[5]),
             grouped_bias_gradient(dy, offsets, saved[6]),
+            Tensor(),
             Tensor()};
   }
 };
@@ -260,13 +272,21 @@ void check_shapes(const Tensor& x, const Tensor& offsets, const MlpWeights& w, A
                     ", their biases and offsets ", offsets.sizes(), " do not fit together");
 }
 
+Tensor kept_or_recomputed(const Tensor& x, Inner inner, const ForwardPart& part) {
+  return inner == Inner::kKept ? part(x) : recomputed(x, part);
+}
+
 }  // namespace
 
-Tensor grouped_mlp(const Tensor& x, const Tensor& offsets, const MlpWeights& weights, Activation activation) {
+Tensor grouped_mlp(const Tensor& x, const Tensor& offsets, const MlpWeights& weights, Activation activation,
+                   Inner inner) {
   check_shapes(x, offsets, weights, activation);
-  if (!has_fused_kernel(x)) return grouped_mlp_reference(x, offsets, weights, activation);
+  if (!has_fused_kernel(x)) {
+    return kept_or_recomputed(
+        x, inner, [=](const Tensor& rows) { return grouped_mlp_reference(rows, offsets, weights, activation); });
+  }
   return GroupedMlp::apply(x, offsets, weights.up.contiguous(), weights.down.contiguous(), argument(weights.up_bias),
-                           argument(weights.down_bias), activation);
+                           argument(weights.down_bias), activation, inner);
 }
 
 Tensor grouped_mlp_reference(const Tensor& x, const Tensor& offsets, const MlpWeights& weights, Activation activation) {
@@ -279,9 +299,11 @@ Tensor grouped_mlp_reference(const Tensor& x, const Tensor& offsets, const MlpWe
   return y.size(0) == x.size(0) ? y : torch::cat({y, x.new_zeros({x.size(0) - y.size(0), x.size(1)})});
 }
 
-Tensor dense_mlp(const Tensor& x, const MlpWeights& weights, Activation activation) {
-  if (!has_fused_kernel(x)) return plain_expert(x, weights, activation, 0);
-  return grouped_mlp(x, torch::full({1}, x.size(0), torch::kInt64), weights, activation);
+Tensor dense_mlp(const Tensor& x, const MlpWeights& weights, Activation activation, Inner inner) {
+  if (!has_fused_kernel(x)) {
+    return kept_or_recomputed(x, inner, [=](const Tensor& rows) { return plain_expert(rows, weights, activation, 0); });
+  }
+  return grouped_mlp(x, torch::full({1}, x.size(0), torch::kInt64), weights, activation, inner);
 }
 
 }  // namespace switchyard

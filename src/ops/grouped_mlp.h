@@ -26,14 +26,17 @@ struct MlpWeights {
 // where gelu is the tanh form, x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), as in GPT-2 and Grok-1.
 // x [N, D]; offsets [E] int64 (see ExpertOrder); x and the weights of one floating type. Rows beyond the last offset
 // come out as zero. Experts without rows cost nothing and get zero gradients. The backward recomputes the activation
-// instead of keeping it. On CUDA in bfloat16 the offsets stay on the device. Collectives: none.
+// instead of keeping it, and h as well with Inner::kRecomputed: the same bits. On CUDA in bfloat16 the offsets stay on
+// the device. Collectives: none.
+enum class Inner { kKept, kRecomputed };
 torch::Tensor grouped_mlp(const torch::Tensor& x, const torch::Tensor& offsets, const MlpWeights& weights,
-                          Activation activation);
+                          Activation activation, Inner inner = Inner::kKept);
 // The same in plain ATen operations, on any device.
 torch::Tensor grouped_mlp_reference(const torch::Tensor& x, const torch::Tensor& offsets, const MlpWeights& weights,
                                     Activation activation);
 
 // All rows through the only expert of `weights` (E = 1). x [N, D] -> [N, D].
-torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& weights, Activation activation);
+torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& weights, Activation activation,
+                        Inner inner = Inner::kKept);
 
 }  // namespace switchyard

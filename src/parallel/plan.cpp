@@ -58,8 +58,13 @@ bool has_counting_pass(const Config& config, const RankLayout& layout) {
   return balances_global_batch(config) && micro_batches_of(config) > layout.ranks;
 }
 
-// Ways of the rows a step: to experts and back, in both directions of the pass, and in a counting pass.
-double exchanges(const Config& config, const RankLayout& layout) { return has_counting_pass(config, layout) ? 6 : 4; }
+// How often a micro-batch's rows go to experts and back: forward, in a counting pass, and where blocks run again.
+double forward_passes(const Config& config, const RankLayout& layout) {
+  return 1 + (has_counting_pass(config, layout) ? 1 : 0) + (config.training.recompute == Recompute::kFull ? 1 : 0);
+}
+
+// Ways of the rows a step: those, and of the gradients.
+double exchanges(const Config& config, const RankLayout& layout) { return 2 * forward_passes(config, layout) + 2; }
 
 double dispatch_bytes(const Config& config, const RankLayout& layout) {
   if (!config.moe || layout.expert_parallel == 1) return 0;
@@ -69,7 +74,7 @@ double dispatch_bytes(const Config& config, const RankLayout& layout) {
   for (int64_t layer = 0; layer < config.model.num_layers; ++layer) {
     if (!is_moe_layer(config, layer)) continue;
     bytes += exchanges(config, layout) * leaving(rows_to_experts(config, layer) * row, layout);
-    bytes += (has_counting_pass(config, layout) ? 2 : 1) * leaving(counts, layout);
+    bytes += forward_passes(config, layout) * leaving(counts, layout);
   }
   return bytes * as_double(micro_batches_of(config) / layout.ranks);
 }
@@ -239,7 +244,10 @@ StepTime plan_time(const Config& config, const RankLayout& layout, const RankRes
   const double bandwidth = one_node ? resources.intra_bandwidth : resources.inter_bandwidth;
   const RankTraffic traffic = plan_traffic(config, layout);
   StepTime time;
-  time.compute = training_flops_per_token(config) * micro_batches * micro_batch_tokens / rate;
+  const double again = recomputed_flops_per_token(config);
+  const double forward = training_flops_per_token(config) / 3;
+  const double micro_batch = (3 * forward + again) * micro_batch_tokens / rate;
+  time.compute = micro_batches * micro_batch;
 
   double dispatch = 0;
   if (layout.expert_parallel > 1) {
@@ -250,10 +258,11 @@ StepTime plan_time(const Config& config, const RankLayout& layout, const RankRes
                         elsewhere == 0 ? 0 : as_double(elsewhere) * to_each / resources.inter_bandwidth);
     const double ways = exchanges(config, layout) * micro_batches;
     const double beside = shared_expert_flops(config) * micro_batch_tokens / rate;  // of all layers
-    time.hidden += micro_batches * (std::min(dispatch / ways, beside) + std::min(dispatch / ways, 2 * beside));
+    const double runs = config.training.recompute == Recompute::kFull ? 2 : 1;
+    time.hidden += micro_batches * (runs * std::min(dispatch / ways, beside) + std::min(dispatch / ways, 2 * beside));
   }
   const double reduce = traffic.gradients / bandwidth;
-  time.hidden += std::min(reduce, time.compute / micro_batches * 2 / 3);
+  time.hidden += std::min(reduce, micro_batch * (2 * forward + again) / (3 * forward + again));
   time.communication = dispatch + reduce + (traffic.parameters + traffic.statistics) / bandwidth;
   if (layout.ranks == 1) time.communication = time.hidden = 0;
   return time;

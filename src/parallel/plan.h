@@ -15,7 +15,7 @@ struct RankResources {
   int64_t ranks_per_node = 1;
   double memory = 0;           // bytes
   double flops = 0;            // FLOP/s of matrix products
-  double efficiency = 1;       // the training step's FLOP/s / flops
+  double efficiency = 1;       // the training step's FLOP/s, recomputed ones included, / flops
   double intra_bandwidth = 0;  // bytes/s that it can send to ranks of its node
   double inter_bandwidth = 0;  // bytes/s that it can send to ranks of other nodes
 };
@@ -80,11 +80,12 @@ std::vector<RankLayout> possible_layouts(const Config& config, int64_t ranks);
 RankMemory plan_memory(const Config& config, const RankLayout& layout);
 RankTraffic plan_traffic(const Config& config, const RankLayout& layout);
 
-// compute = training FLOPs of the rank's tokens / (flops * efficiency). communication = bytes / bandwidth, no latency:
-// of dispatch, what goes to ranks of the node and to others travels at the same time, each over its own link;
-// reductions and gathers whose ranks lie in several nodes run at the bandwidth between nodes. Hidden: reductions behind
-// the backward pass of the last micro-batch (two thirds of its computation), and one of the two ways of the rows,
-// forward and backward, behind the shared experts. Gathering parameters and everything else waits.
+// compute = training FLOPs of the rank's tokens, recomputed ones included, / (flops * efficiency). communication =
+// bytes / bandwidth, no latency: of dispatch, what goes to ranks of the node and to others travels at the same time,
+// each over its own link; reductions and gathers whose ranks lie in several nodes run at the bandwidth between nodes.
+// Hidden: reductions behind the backward pass of the last micro-batch (two thirds of its training FLOPs, and what is
+// recomputed), and one of the two ways of the rows, forward (each time) and backward, behind the shared experts.
+// Gathering parameters and everything else waits.
 StepTime plan_time(const Config& config, const RankLayout& layout, const RankResources& resources);
 
 // All layouts; the best is the fastest among those that always fit, else among those that fit, else the one that needs

@@ -148,6 +148,7 @@ OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
           {"step_seconds_min", times.front()},
           {"step_seconds_max", times.back()},
           {"flops_per_token", flops},
+          {"recomputed_flops_per_token", recomputed_flops_per_token(config)},
           {"flops_per_second", flops * tokens / median},
           {"gemm_flops_per_second", gemm},
           {"gemm_flops_share", flops * tokens / median / gemm / world->size()},

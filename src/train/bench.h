@@ -14,7 +14,8 @@ struct BenchOptions {
 
 // Steps on random tokens (no data is read; vocab_size defaults to 8192), every part of a real step included. Returns
 //   tokens_per_second, step_seconds (both of the median step), step_seconds_min, step_seconds_max,
-//   flops_per_token, flops_per_second, gemm_flops_per_second (the best of three square products of size 1024 at the
+//   flops_per_token, recomputed_flops_per_token (which the rates leave out), flops_per_second,
+//   gemm_flops_per_second (the best of three square products of size 1024 at the
 //   run's precision, measured right before), gemm_flops_share (the ratio of the two), peak_memory_bytes (the process's
 //   largest resident set), parameters, active_parameters, tokens_per_step, precision, threads (a rank), ranks, rank,
 //   instruction_set, loss, parts (seconds of a step by part, see ops/step_parts.h: the mean of further steps that are

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <set>
 
@@ -64,6 +65,20 @@ const std::vector<Case>& cases() {
       {"depth",
        {"mixture_of_depths.capacity_factor=0.5", "mixture_of_depths.layer_freq=2", "model.num_layers=2",
         "moe.aux_loss_scope=global_batch"}},
+      {"top_k_selective",
+       {"moe.num_shared_experts=1", "model.num_layers=2", "moe.aux_loss_scope=global_batch",
+        "training.recompute=selective"}},
+      {"top_k_full",
+       {"moe.num_shared_experts=1", "model.num_layers=2", "moe.aux_loss_scope=global_batch",
+        "training.recompute=full"}},
+      {"top_k_one_rank_full",
+       {"moe.router.init_scale=0", "moe.router.softmax=after", "moe.aux_loss_coeff=0", "moe.z_loss_coeff=0",
+        "training.recompute=full"}},
+      {"dropout_jitter_full",
+       {"model.dropout=0.1", "moe.router.jitter=0.1", "model.bias=true", "training.recompute=full"}},
+      {"depth_full",
+       {"mixture_of_depths.capacity_factor=0.5", "mixture_of_depths.layer_freq=2", "model.num_layers=2",
+        "moe.aux_loss_scope=global_batch", "training.recompute=full"}},
   };
   return all;
 }
@@ -75,7 +90,8 @@ int64_t micro_batches(const test::Layout& layout) {
 
 // In single precision, some of them.
 bool is_trained(const Case& test, const test::Layout& layout) {
-  static const std::set<std::string> some = {"top_k", "sigmoid_bias", "noisy_top_k", "switch", "soft_moe", "depth"};
+  static const std::set<std::string> some = {"top_k",    "sigmoid_bias", "noisy_top_k", "switch",
+                                             "soft_moe", "depth",        "top_k_full",  "depth_full"};
   return layout.precision == "fp64" || some.contains(test.name);
 }
 
@@ -212,6 +228,18 @@ void expect_same_tensors(const TensorMap& expected, const TensorMap& found, doub
   }
 }
 
+// On one layout training.recompute changes no bit.
+void expect_same_without_recomputing(const Results& found) {
+  for (const auto& [name, lines] : found.lines) {
+    for (const char* ending : {"_selective", "_full"}) {
+      if (!name.ends_with(ending)) continue;
+      const std::string plain = name.substr(0, name.size() - std::strlen(ending));
+      EXPECT_EQ(lines, found.lines.at(plain)) << name;
+      expect_same_tensors(found.checkpoints.at(plain).model, found.checkpoints.at(name).model, 0, name);
+    }
+  }
+}
+
 class Layouts : public testing::TestWithParam<test::Layout> {};
 
 TEST_P(Layouts, FiftyStepsInDoublePrecisionAreThoseOfOneProcess) {
@@ -226,6 +254,7 @@ TEST_P(Layouts, FiftyStepsInDoublePrecisionAreThoseOfOneProcess) {
     expect_same_tensors(expected.checkpoints.at(name).model, found.checkpoints.at(name).model, 1e-9, name);
     expect_same_tensors(expected.checkpoints.at(name).optimizer, found.checkpoints.at(name).optimizer, 1e-9, name);
   }
+  expect_same_without_recomputing(found);
 }
 
 INSTANTIATE_TEST_SUITE_P(RanksAndExpertParallelSize, Layouts,

@@ -46,15 +46,36 @@ const std::vector<Case>& even_cases() {
       {"shared", {"moe.num_shared_experts=1", "model.tie_word_embeddings=false"}},
       {"learned_router", {"moe.router.type=top_k", "moe.router.init_scale=0.1", "moe.aux_loss_scope=global_batch"}},
       {"half_of_the_choices", {"moe.capacity_factor=0.5"}},
-      {"dense", {"moe=null"}},
+      {"dense", {}},
       {"gelu", {"model.activation=gelu"}},
       {"long", {"training.seq_length=640", "training.micro_batch_size=2"}},
+      {"selective", {"training.recompute=selective"}},
+      {"selective_beside", {"training.recompute=selective", "moe.num_shared_experts=1", "training.precision=bf16"}},
+      {"full", {"training.recompute=full"}},
+      {"full_bf16", {"training.recompute=full", "training.precision=bf16"}},
+      {"full_one_micro_batch", {"training.recompute=full"}, true},
+      {"full_learned_router",
+       {"training.recompute=full", "moe.router.type=top_k", "moe.router.init_scale=0.1",
+        "moe.aux_loss_scope=global_batch"}},
+      {"full_depths",
+       {"training.recompute=full", "mixture_of_depths={capacity_factor: 0.25, layer_freq: 2}", "model.num_layers=4"}},
+      {"dense_full", {"training.recompute=full"}},
   };
   return all;
 }
 
 // A router of zeros, which stays so: every token on the first two experts, which rank 0 holds.
-const Case kTwoExperts = {"two_experts", {"moe.router.type=top_k", "moe.router.init_scale=0"}};
+const std::vector<Case>& worst_cases() {
+  static const std::vector<std::string> zeros = {"moe.router.type=top_k", "moe.router.init_scale=0"};
+  static const std::vector<Case> all = {
+      {"two_experts", zeros},
+      {"two_experts_selective", {zeros[0], zeros[1], "training.recompute=selective"}},
+      {"two_experts_full", {zeros[0], zeros[1], "training.recompute=full"}},
+  };
+  return all;
+}
+
+bool is_dense(const Case& test) { return std::string(test.name).starts_with("dense"); }
 
 Config config_of(const Case& test, const test::Layout& layout) {
   std::vector<std::string> overrides = {
@@ -63,7 +84,7 @@ Config config_of(const Case& test, const test::Layout& layout) {
       "model.tie_word_embeddings=true", "moe.num_experts=8",          "moe.top_k=2",
       "moe.intermediate_size=96",       "moe.router.type=random",     "moe.aux_loss_coeff=0",
       "training.seq_length=64",         "training.micro_batch_size=8"};
-  if (std::string(test.name) == "dense") {
+  if (is_dense(test)) {
     std::erase_if(overrides, [](const std::string& key) { return key.starts_with("moe."); });
   }
   overrides.insert(overrides.end(), test.overrides.begin(), test.overrides.end());
@@ -124,10 +145,10 @@ Json measure(const Config& config, const std::shared_ptr<World>& world) {
 void measure_all(const test::Layout& layout, const std::filesystem::path& out, const std::shared_ptr<World>& world) {
   Json found;
   for (const Case& test : even_cases()) {
-    if (layout.expert_parallel > 1 && std::string(test.name) == "dense") continue;
+    if (layout.expert_parallel > 1 && is_dense(test)) continue;
     found[test.name] = measure(config_of(test, layout), world);
   }
-  found[kTwoExperts.name] = measure(config_of(kTwoExperts, layout), world);
+  for (const Case& test : worst_cases()) found[test.name] = measure(config_of(test, layout), world);
   write_file_durably(out / std::to_string(world->rank()), found.dump());
 }
 
@@ -179,8 +200,10 @@ TEST_P(PlannedLayouts, HoldAndSendWhatWasPlanned) {
 TEST_P(PlannedLayouts, HoldWhatIsPlannedForTheWorstRouting) {
   const test::Layout layout = GetParam();
   const std::vector<Json>& found = run(layout);
-  const RankMemory memory = plan_memory(config_of(kTwoExperts, layout), planned_layout(layout));
-  expect_near(memory.worst, found[0].at(kTwoExperts.name)["peak"].get<double>(), layout.name() + " worst");
+  for (const Case& test : worst_cases()) {
+    const RankMemory memory = plan_memory(config_of(test, layout), planned_layout(layout));
+    expect_near(memory.worst, found[0].at(test.name)["peak"].get<double>(), layout.name() + " " + test.name);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(RanksAndExpertParallelSize, PlannedLayouts,

@@ -197,6 +197,26 @@ TEST(Accounting, BytesOfTheStateByHand) {
   EXPECT_LT(memory.total, 16 * parameters + 1.2 * memory.activations);
 }
 
+TEST(Accounting, RecomputedFlopsByHand) {
+  const auto again = [](const std::vector<std::string>& overrides, Recompute recompute) {
+    Config config = tiny_moe_config(overrides);
+    config.training.recompute = recompute;
+    EXPECT_EQ(training_flops_per_token(config), training_flops_per_token(tiny_moe_config(overrides)));
+    return recomputed_flops_per_token(config);
+  };
+  EXPECT_EQ(again({}, Recompute::kNone), 0);
+  // Two layers, two experts of 8 x 5: gate and up, not down. A shared one counts like them. Without a gate only up.
+  EXPECT_DOUBLE_EQ(again({}, Recompute::kSelective), 2.0 * 2 * 2 * (2 * 8 * 5));
+  EXPECT_DOUBLE_EQ(again({"moe.num_shared_experts=1"}, Recompute::kSelective), 2.0 * 2 * 3 * (2 * 8 * 5));
+  EXPECT_DOUBLE_EQ(again({"model.activation=gelu"}, Recompute::kSelective), 2.0 * 2 * 2 * (8 * 5));
+  // One layer with a dense feed-forward of 8 x 6.
+  EXPECT_DOUBLE_EQ(again({"moe.first_k_dense=1"}, Recompute::kSelective), 2.0 * (2 * (2 * 8 * 5) + 2 * 8 * 6));
+  // The reference on CUDA runs again as a whole.
+  EXPECT_DOUBLE_EQ(again({"training.device=cuda"}, Recompute::kSelective), 2.0 * 2 * 2 * (3 * 8 * 5));
+  // All but the output projection.
+  EXPECT_DOUBLE_EQ(again({}, Recompute::kFull), training_flops_per_token(tiny_moe_config({})) / 3 - 2.0 * 11 * 8);
+}
+
 TEST(Accounting, ActivationsGrowWithTheMicroBatch) {
   const auto activations = [](int64_t sequences) {
     Config config = reference_shape();

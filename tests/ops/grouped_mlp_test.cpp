@@ -117,6 +117,22 @@ TEST_P(GroupedMlpTypes, ActivationsAndBiasesMatchTheReference) {
   }
 }
 
+TEST_P(GroupedMlpTypes, RecomputedInnerValuesAreTheSameBits) {
+  const auto with = [](Inner inner, Activation activation) -> Operation {
+    return [=](const Tensors& x) {
+      const MlpWeights weights{.up = x[1], .down = x[2], .up_bias = x[3], .down_bias = x[4]};
+      return Tensors{grouped_mlp(x[0], integers({300, 300, 340}), weights, activation, inner)};
+    };
+  };
+  for (const Activation activation : kActivations) {
+    Tensors x = random_inputs(350, 3, 9, 17, activation, true);  // more than a piece, nothing, and rows of nobody
+    for (auto& t : x) t = t.to(GetParam());
+    const auto kept = results_and_gradients(with(Inner::kKept, activation), x);
+    const auto recomputed = results_and_gradients(with(Inner::kRecomputed, activation), x);
+    for (size_t i = 0; i < kept.size(); ++i) EXPECT_TRUE(identical(recomputed[i], kept[i])) << i;
+  }
+}
+
 TEST_P(GroupedMlpTypes, TakesStridedInputs) {
   Tensors x = random_inputs(5, 2, 7, 3);
   for (auto& t : x) t = t.to(GetParam());

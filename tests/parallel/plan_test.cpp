@@ -92,6 +92,11 @@ TEST(Plan, BytesByHand) {
   EXPECT_DOUBLE_EQ(plan_traffic(global, {.ranks = 4, .expert_parallel = 2}).dispatch,
                    2 * 2 * (6 * 12 * 32 + 2 * 2 * 8));
   EXPECT_DOUBLE_EQ(plan_traffic(global, {.ranks = 8, .expert_parallel = 2}).dispatch, 2 * (4 * 12 * 32 + 2 * 8));
+  // Blocks that run again send their rows and counts again.
+  EXPECT_DOUBLE_EQ(plan_traffic(example({"training.recompute=full"}), {.ranks = 4, .expert_parallel = 2}).dispatch,
+                   2 * 2 * (6 * 12 * 32 + 2 * 2 * 8));
+  EXPECT_DOUBLE_EQ(plan_traffic(example({"training.recompute=selective"}), {.ranks = 4, .expert_parallel = 2}).dispatch,
+                   whole.dispatch);
   EXPECT_DOUBLE_EQ(plan_traffic(example(), {}).total(), 0);
   EXPECT_DOUBLE_EQ(plan_traffic(example({"moe=null"}), {.ranks = 2}).dispatch, 0);
   // A row of bf16 is half as large; capacity for half of the choices sends half of them.
@@ -118,6 +123,8 @@ TEST(Plan, TimeByHand) {
   // One of two micro-batches' backward is two thirds of half of the computation; no shared experts hide the rows.
   EXPECT_DOUBLE_EQ(time.hidden, std::min(bytes.gradients / 1e5, compute / 3));
   EXPECT_DOUBLE_EQ(time.total(), time.compute + time.communication - time.hidden);
+  const Config full = example({"training.recompute=full"});
+  EXPECT_DOUBLE_EQ(plan_time(full, pair, kTwoANode).compute, compute + recomputed_flops_per_token(full) * 24 / 5e7);
 
   // Of a group of four one other rank is near and two are far: two thirds of the bytes take the slow way.
   const RankLayout four{.ranks = 4, .expert_parallel = 4};

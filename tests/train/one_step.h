@@ -16,10 +16,11 @@ struct Outcome {
   DepthTotals depths;
 };
 
-// Gradients of one step over the same 8 sequences in `micro_batches` pieces, in float64.
-inline Outcome run_step(const Config& config, int64_t micro_batches) {
+// Gradients of one step over the same 8 sequences in `micro_batches` pieces, in float64 or another type of compute.
+inline Outcome run_step(const Config& config, int64_t micro_batches, torch::ScalarType type = kF64) {
   const OneThread one_thread;
-  Transformer model = make_model(config);
+  Transformer model = make_model(config, type == kBf16 ? kF32 : type);
+  model->set_compute_type(type);
   TrainingStep step(model, config);
   const torch::Tensor tokens = distinct_tokens(config, kSequences, kLength + 1);
   const int64_t size = kSequences / micro_batches;
