@@ -20,6 +20,7 @@ Tensor tokens_per_expert(const RouterOutput& output) { return tokens_per_expert_
 
 Tensor tokens_per_expert_and_sequence(const RouterOutput& output, int64_t num_sequences) {
   const torch::NoGradGuard no_grad;
+  if (num_sequences == 1 && output.counts.defined() && !output.chosen.defined()) return output.counts.unsqueeze(0);
   const Tensor ids = output.expert_ids.reshape({num_sequences, -1});
   const Tensor ones =
       output.chosen.defined() ? output.chosen.reshape({num_sequences, -1}).to(torch::kInt64) : torch::ones_like(ids);
