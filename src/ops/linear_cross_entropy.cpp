@@ -24,6 +24,21 @@ Tensor chunk_loss(const Tensor& logits, const Tensor& targets, bool gradient) {
   return losses.sum();
 }
 
+// The same in ATen operations, times `scale` ([], on the device): the host knows nothing of the targets.
+Tensor scaled_chunk_loss(Tensor logits, const Tensor& targets, const Tensor& scale, bool gradient) {
+  const Tensor ignored = targets < 0;
+  const Tensor target = targets.clamp_min(0).unsqueeze(1);
+  const Tensor share = scale.expand_as(targets).masked_fill(ignored, 0);
+  Tensor log_p = torch::log_softmax(logits, 1, accumulate_type(logits));
+  const Tensor loss = (log_p.gather(1, target).squeeze(1).masked_fill(ignored, 0) * share).sum().neg();
+  if (gradient) {
+    Tensor d_logits = log_p.exp_();
+    d_logits.scatter_add_(1, target, torch::full({}, -1, d_logits.options()).expand_as(target));
+    logits.copy_(d_logits.mul_(share.unsqueeze(1)));
+  }
+  return loss;
+}
+
 // Caps `logits` in place. With `gradient`, returns d capped / d logit = 1 - tanh^2(logit / cap).
 Tensor cap_logits(Tensor& logits, double cap, bool gradient) {
   const Tensor bounded = torch::tanh(logits.to(accumulate_type(logits)) / cap);
@@ -33,12 +48,15 @@ Tensor cap_logits(Tensor& logits, double cap, bool gradient) {
 
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& hidden_any, const Tensor& weight,
-                        const Tensor& targets, std::optional<double> softcap, bool gradient) {
+                        const Tensor& targets, std::optional<double> softcap, bool gradient, int64_t chunk,
+                        bool by_aten) {
     const Tensor hidden = hidden_any.contiguous();
     const Tensor cast_weight = weight.to(hidden.scalar_type());
     const int64_t tokens = hidden.size(0);
-    const int64_t chunk = std::max(kLogitsChunkRows, kLogitsChunkElements / weight.size(0));
-    const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, targets.ge(0).sum().item<int64_t>()));
+    // One over the number of targets; by ATen it goes into each chunk's rows, else into the sums.
+    const Tensor counted = targets.ge(0).sum().clamp_min(1);
+    const Tensor share = by_aten ? counted.to(accumulate_type(hidden)).reciprocal() : Tensor();
+    const double scale = by_aten ? 1.0 : 1.0 / static_cast<double>(counted.item<int64_t>());
     Tensor loss = torch::zeros({}, hidden.options().dtype(accumulate_type(hidden)));
     Tensor d_hidden = gradient ? torch::empty_like(hidden) : Tensor();
     Tensor d_weight = gradient ? torch::zeros(weight.sizes(), loss.options()) : Tensor();
@@ -50,7 +68,8 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
       Tensor part = logits.narrow(0, 0, count);
       matrix_product_out(part, rows, cast_weight.t());
       const Tensor slope = softcap ? cap_logits(part, *softcap, gradient) : Tensor();
-      loss += chunk_loss(part, targets.narrow(0, begin, count), gradient);
+      const Tensor own_targets = targets.narrow(0, begin, count);
+      loss += by_aten ? scaled_chunk_loss(part, own_targets, share, gradient) : chunk_loss(part, own_targets, gradient);
       if (!gradient) continue;
       if (slope.defined()) part.mul_(slope);
       Tensor d_rows = d_hidden.narrow(0, begin, count);
@@ -59,7 +78,11 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
       d_weight.add_(d_weight_chunk);
     }
     if (gradient) {
-      context->save_for_backward({d_hidden.mul_(scale), d_weight.mul_(scale).to(weight.scalar_type())});
+      if (!by_aten) {
+        d_hidden.mul_(scale);
+        d_weight.mul_(scale);
+      }
+      context->save_for_backward({d_hidden, d_weight.to(weight.scalar_type())});
     }
     return loss * scale;
   }
@@ -68,10 +91,22 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
                                                  const torch::autograd::variable_list& gradients) {
     const auto saved = context->get_saved_variables();
     const Tensor& scale = gradients[0];
-    return {saved[0] * scale.to(saved[0].scalar_type()), saved[1] * scale.to(saved[1].scalar_type()), Tensor(),
-            Tensor(), Tensor()};
+    return {saved[0] * scale.to(saved[0].scalar_type()),
+            saved[1] * scale.to(saved[1].scalar_type()),
+            Tensor(),
+            Tensor(),
+            Tensor(),
+            Tensor(),
+            Tensor()};
   }
 };
+
+Tensor in_chunks(const Tensor& hidden, const Tensor& weight, const Tensor& targets, std::optional<double> softcap,
+                 int64_t chunk_elements, bool by_aten) {
+  const bool gradient = torch::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad());
+  const int64_t chunk = std::max(kLogitsChunkRows, chunk_elements / weight.size(0));
+  return LinearCrossEntropy::apply(hidden, weight, targets.contiguous(), softcap, gradient, chunk, by_aten);
+}
 
 }  // namespace
 
@@ -80,13 +115,17 @@ Tensor linear_cross_entropy(const Tensor& hidden, const Tensor& weight, const Te
   TORCH_CHECK_VALUE(hidden.dim() == 2 && hidden.size(1) == weight.size(1) && targets.numel() == hidden.size(0),
                     "linear_cross_entropy: hidden ", hidden.sizes(), ", weight ", weight.sizes(), " and targets ",
                     targets.sizes(), " do not fit together");
-  if (!has_fused_kernel(hidden)) return linear_cross_entropy_reference(hidden, weight, targets, softcap);
+  if (!has_fused_kernel(hidden)) return linear_cross_entropy_on_device(hidden, weight, targets, softcap);
   // The loop reads logits[target] unchecked.
   TORCH_CHECK_INDEX(targets.numel() == 0 || targets.max().item<int64_t>() < weight.size(0),
                     "linear_cross_entropy: target ", targets.max().item<int64_t>(), " in a vocabulary of ",
                     weight.size(0));
-  const bool gradient = torch::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad());
-  return LinearCrossEntropy::apply(hidden, weight, targets.contiguous(), softcap, gradient);
+  return in_chunks(hidden, weight, targets, softcap, kLogitsChunkElements, /*by_aten=*/false);
+}
+
+Tensor linear_cross_entropy_on_device(const Tensor& hidden, const Tensor& weight, const Tensor& targets,
+                                      std::optional<double> softcap, int64_t chunk_elements) {
+  return in_chunks(hidden, weight, targets, softcap, chunk_elements, /*by_aten=*/true);
 }
 
 Tensor linear_cross_entropy_reference(const Tensor& hidden, const Tensor& weight, const Tensor& targets,
