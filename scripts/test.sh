@@ -4,11 +4,11 @@
 #
 #   scripts/test.sh            everything below
 #   scripts/test.sh --quick    release build and its tests only
-#   scripts/test.sh --cuda     also the CUDA build, where nvcc is installed (compiled and linked; without a GPU its tests
-#                              skip themselves)
+#   scripts/test.sh --cuda     also the whole CUDA build, where nvcc is installed (compiled and linked; without a GPU
+#                              its tests skip themselves)
 #
-# In order: set-up, release build, format and folder-order checks, all tests, the unit tests again under AddressSanitizer
-# and UndefinedBehaviorSanitizer.
+# In order: set-up, release build, format and folder-order checks, the CUDA kernels alone where nvcc is installed, all
+# tests, the unit tests again under AddressSanitizer and UndefinedBehaviorSanitizer.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -41,6 +41,9 @@ build release
 stage "lint"
 scripts/lint.sh --strict
 
+stage "CUDA kernels"
+scripts/check_cuda_kernels.sh
+
 stage "tests"
 python3 -m unittest discover -s tests/scripts -q
 ctest --preset release
@@ -57,7 +60,7 @@ if $cuda; then
   export PATH="$PATH:/usr/local/cuda/bin"
   if command -v nvcc >/dev/null; then
     scripts/setup.sh --cuda
-    build cuda switchyard test_train
+    build cuda switchyard test_ops test_train check_cuda_kernels
     ctest --preset cuda
   else
     echo "skipped: nvcc is not installed"

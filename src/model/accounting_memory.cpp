@@ -204,7 +204,7 @@ class Steps {
     stage.sums = !model_.tie_word_embeddings && share_.holds_shared_sums ? stage.gradients : 0;
     stage.waiting = model_.tie_word_embeddings ? stage.gradients : 0;
     const double predictions = as_double(predictions_per_token(config_));
-    if (cuda_ || predictions > 1) {
+    if (predictions > 1) {
       // Logits, their logarithmic softmax, and the gradient of both.
       stage.kept = 2 * stream + cast(matrix) + predictions * tokens_ * vocabulary * wide();
       stage.room = 2 * predictions * tokens_ * vocabulary * wide();
@@ -212,10 +212,11 @@ class Steps {
     }
     // The gradients of the hidden states and of the matrix are computed in the forward pass.
     stage.kept = 3 * stream + weight_ * matrix;
-    const double chunk =
-        std::min(tokens_ * vocabulary, std::max(kLogitsChunkRows * vocabulary, as_double(kLogitsChunkElements)));
-    const bool added_in_place = has_product_loop(bf16_ ? torch::kBFloat16 : torch::kFloat32);
-    const double forward = (chunk + (added_in_place ? 0 : matrix)) * element_ + cast(matrix);
+    const double at_once = as_double(cuda_ ? kLogitsChunkElementsOnDevice : kLogitsChunkElements);
+    const double chunk = std::min(tokens_ * vocabulary, std::max(kLogitsChunkRows * vocabulary, at_once));
+    const bool added_in_place = !cuda_ && has_product_loop(bf16_ ? torch::kBFloat16 : torch::kFloat32);
+    double forward = (chunk + (added_in_place ? 0 : matrix)) * element_ + cast(matrix);
+    if (cuda_) forward += chunk * wide();  // the logarithms of the probabilities
     stage.room = std::max(forward - stage.gradients, stream);
     return stage;
   }

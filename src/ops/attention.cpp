@@ -194,18 +194,22 @@ Tensor attention_of_one(const Tensor& query_any, const Tensor& key_any, const Te
   return out;
 }
 
+// [S, P + S] bool: what each query sees, of the positions behind it and its own.
+Tensor seen_positions(const Tensor& query, int64_t positions, int64_t window) {
+  const int64_t past = positions - query.size(2);
+  const Tensor all = torch::ones({query.size(2), positions}, query.options().dtype(torch::kBool).requires_grad(false));
+  return all.tril(past).logical_and(all.triu(past - window + 1));
+}
+
 // Attention with a mask and scores of its own, as a composition.
 Tensor limited_attention(const Tensor& query, const Tensor& key, const Tensor& value, int64_t window,
                          std::optional<double> softcap) {
-  const int64_t past = key.size(2) - query.size(2);
   // Query heads of one key/value head side by side: [B, G, H / G, S, hd].
   const Tensor groups = query.unflatten(1, {key.size(1), -1});
   Tensor scores = torch::matmul(groups, key.unsqueeze(2).transpose(-1, -2)).to(accumulate_type(query));
   scores = scores * attention_scale(query);
   if (softcap) scores = soft_cap(scores, *softcap);
-  const Tensor all =
-      torch::ones({query.size(2), key.size(2)}, query.options().dtype(torch::kBool).requires_grad(false));
-  const Tensor seen = all.tril(past).logical_and(all.triu(past - window + 1));
+  const Tensor seen = seen_positions(query, key.size(2), window);
   const Tensor probabilities =
       torch::softmax(scores.masked_fill(seen.logical_not(), -std::numeric_limits<double>::infinity()), -1);
   return torch::matmul(probabilities.to(value.scalar_type()), value.unsqueeze(2))
@@ -288,29 +292,34 @@ Tensor causal_attention(const Tensor& query, const Tensor& key, const Tensor& va
     const int64_t rest = positions - unseen;
     return causal_attention(query, key.narrow(2, unseen, rest), value.narrow(2, unseen, rest), limits);
   }
-  if (limits.softcap || window < positions) return limited_attention(query, key, value, window, limits.softcap);
+  const bool limited = window < positions;
+  if (limits.softcap || (limited && query.is_cpu())) {
+    return limited_attention(query, key, value, window, limits.softcap);
+  }
   if (sequence == 1 && has_fused_kernel(query) && !torch::GradMode::is_enabled()) {
     return attention_of_one(query, key, value);
   }
-  if (!has_fused_kernel(query) || sequence != key.size(2) || sequence > kLongestFusedAttention || query.numel() == 0) {
-    return causal_attention_reference(query, key, value);
-  }
-  return FusedAttention::apply(query, key, value);
+  const bool fused =
+      has_fused_kernel(query) && sequence == positions && sequence <= kLongestFusedAttention && query.numel() > 0;
+  return fused ? FusedAttention::apply(query, key, value) : causal_attention_reference(query, key, value, window);
 }
 
-Tensor causal_attention_reference(const Tensor& query, const Tensor& key, const Tensor& value) {
+Tensor causal_attention_reference(const Tensor& query, const Tensor& key, const Tensor& value,
+                                  std::optional<int64_t> window) {
   const int64_t heads = query.size(1);
   const int64_t sequence = query.size(2);
   const int64_t positions = key.size(2);
   const auto per_query_head = [&](const Tensor& x) {
     return x.size(1) == heads ? x : x.repeat_interleave(heads / x.size(1), 1);
   };
+  // Flash attention knows the causal mask, but takes no other.
   std::optional<Tensor> mask;
-  if (positions != sequence && sequence > 1) {
-    mask = torch::ones({sequence, positions}, query.options().dtype(torch::kBool)).tril(positions - sequence);
+  const bool limited = window && *window < positions;
+  if (limited || (positions != sequence && sequence > 1)) {
+    mask = seen_positions(query, positions, window.value_or(positions));
   }
   return torch::scaled_dot_product_attention(query, per_query_head(key), per_query_head(value), mask, 0.0,
-                                             /*is_causal=*/positions == sequence)
+                                             /*is_causal=*/!mask && positions == sequence)
       .transpose(1, 2)
       .flatten(2);
 }

@@ -49,12 +49,13 @@ struct AttentionLimits {
 // softmax(query key^T / sqrt(hd), causal) value. query [B, H, S, hd], key [B, G, P + S, hd] and value [B, G, P + S,
 // vd], where the first P positions are a cache's -> [B, S, H vd]. On the CPU a fused loop over blocks of queries keeps
 // nothing of size S * S, and another takes a single query behind a cache where there are no gradients; very long
-// sequences, more queries behind a cache, and other devices use ATen's scaled_dot_product_attention. Where a limit
-// bites, a plain composition with the softmax in float32 (float64) takes the place of both and keeps several [B, H, S,
-// P + S] tensors. Differentiable. Collectives: none.
+// sequences, more queries behind a cache, and other devices use ATen's scaled_dot_product_attention, which on CUDA is a
+// flash (bfloat16) or memory-efficient kernel, the latter with a window. Under a soft cap, and with a window on the
+// CPU, a plain composition with the softmax in float32 (float64) takes the place of both and keeps several [B, H, S, P
+// + S] tensors. Differentiable. Collectives: none.
 torch::Tensor causal_attention(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
                                const AttentionLimits& limits = {});
 torch::Tensor causal_attention_reference(const torch::Tensor& query, const torch::Tensor& key,
-                                         const torch::Tensor& value);
+                                         const torch::Tensor& value, std::optional<int64_t> window = std::nullopt);
 
 }  // namespace switchyard

@@ -1,4 +1,4 @@
-// How the fused operations on the CPU cut their work: for themselves, and for those who estimate what they hold.
+// How the fused operations cut their work: for themselves, and for those who estimate what they hold.
 #pragma once
 
 #include <cstdint>
@@ -17,5 +17,7 @@ inline constexpr int64_t kExpertPieceRows = 256;
 // run at full speed; and the fewest tokens of a chunk.
 inline constexpr int64_t kLogitsChunkElements = 4 << 20;
 inline constexpr int64_t kLogitsChunkRows = 64;
+// On a device: enough to fill it.
+inline constexpr int64_t kLogitsChunkElementsOnDevice = 64 << 20;
 
 }  // namespace switchyard

@@ -8,11 +8,14 @@
 
 namespace switchyard {
 
-// Whether tensors of this one's device and type have a fused loop; others take the ATen reference.
-inline bool has_fused_kernel(const torch::Tensor& x) {
-  return x.device().is_cpu() && (x.scalar_type() == torch::kFloat32 || x.scalar_type() == torch::kBFloat16 ||
-                                 x.scalar_type() == torch::kFloat64);
+// Whether kernels take elements of this one's type.
+inline bool has_kernel_type(const torch::Tensor& x) {
+  return x.scalar_type() == torch::kFloat32 || x.scalar_type() == torch::kBFloat16 ||
+         x.scalar_type() == torch::kFloat64;
 }
+
+// Whether tensors of this one's device and type have a fused loop; others take the ATen reference.
+inline bool has_fused_kernel(const torch::Tensor& x) { return x.device().is_cpu() && has_kernel_type(x); }
 
 // Calls f(T{}) with the element type: float, double or kernels::Bf16.
 template <class F>

@@ -25,6 +25,21 @@ Tensor chunk_loss(const Tensor& logits, const Tensor& targets, bool gradient, do
   return losses.sum();
 }
 
+// The same in ATen operations, times `scale` ([], on the device): the host knows nothing of the targets.
+Tensor scaled_chunk_loss(Tensor logits, const Tensor& targets, const Tensor& scale, bool gradient) {
+  const Tensor ignored = targets < 0;
+  const Tensor target = targets.clamp_min(0).unsqueeze(1);
+  const Tensor share = scale.expand_as(targets).masked_fill(ignored, 0);
+  Tensor log_p = torch::log_softmax(logits, 1, accumulate_type(logits));
+  const Tensor loss = (log_p.gather(1, target).squeeze(1).masked_fill(ignored, 0) * share).sum().neg();
+  if (gradient) {
+    Tensor d_logits = log_p.exp_();
+    d_logits.scatter_add_(1, target, torch::full({}, -1, d_logits.options()).expand_as(target));
+    logits.copy_(d_logits.mul_(share.unsqueeze(1)));
+  }
+  return loss;
+}
+
 // Caps `logits` in place. With `gradient`, returns d capped / d logit = 1 - tanh^2(logit / cap).
 Tensor cap_logits(Tensor& logits, double cap, bool gradient) {
   const Tensor bounded = torch::tanh(logits.to(accumulate_type(logits)) / cap);
@@ -34,7 +49,7 @@ Tensor cap_logits(Tensor& logits, double cap, bool gradient) {
 
 // d_weight [V, D] += d_logits^T [V, N] hidden [N, D].
 void add_weight_gradient(Tensor& d_weight, const Tensor& d_logits, const Tensor& hidden) {
-  if (!has_product_loop(hidden.scalar_type())) {
+  if (!hidden.is_cpu() || !has_product_loop(hidden.scalar_type())) {
     d_weight.add_(matrix_product(d_logits.t(), hidden));
     return;
   }
@@ -44,12 +59,15 @@ void add_weight_gradient(Tensor& d_weight, const Tensor& d_logits, const Tensor&
 
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& hidden_any, const Tensor& weight,
-                        const Tensor& targets, std::optional<double> softcap, bool gradient) {
+                        const Tensor& targets, std::optional<double> softcap, bool gradient, int64_t chunk,
+                        bool by_aten) {
     const Tensor hidden = hidden_any.contiguous();
     const Tensor cast_weight = weight.to(hidden.scalar_type()).contiguous();
     const int64_t tokens = hidden.size(0);
-    const int64_t chunk = std::max(kLogitsChunkRows, kLogitsChunkElements / weight.size(0));
-    const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, targets.ge(0).sum().item<int64_t>()));
+    // One over the number of targets, which the host need not know by ATen.
+    const Tensor counted = targets.ge(0).sum().clamp_min(1);
+    const Tensor share = by_aten ? counted.to(accumulate_type(hidden)).reciprocal() : Tensor();
+    const double scale = by_aten ? 1.0 : 1.0 / static_cast<double>(counted.item<int64_t>());
     Tensor loss = torch::zeros({}, hidden.options().dtype(accumulate_type(hidden)));
     Tensor d_hidden = gradient ? torch::empty_like(hidden) : Tensor();
     Tensor d_weight = gradient ? torch::zeros(weight.sizes(), loss.options()) : Tensor();
@@ -60,7 +78,9 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
       Tensor part = logits.narrow(0, 0, count);
       matrix_product_out(part, rows, cast_weight.t());
       const Tensor slope = softcap ? cap_logits(part, *softcap, gradient) : Tensor();
-      loss += chunk_loss(part, targets.narrow(0, begin, count), gradient, scale);
+      const Tensor own_targets = targets.narrow(0, begin, count);
+      loss += by_aten ? scaled_chunk_loss(part, own_targets, share, gradient)
+                      : chunk_loss(part, own_targets, gradient, scale);
       if (!gradient) continue;
       if (slope.defined()) part.mul_(slope);
       Tensor d_rows = d_hidden.narrow(0, begin, count);
@@ -74,11 +94,19 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    const double scale = gradients[0].item<double>();
-    const auto scaled = [&](const Tensor& x) { return scale == 1 ? x : x * scale; };
-    return {scaled(saved[0]), scaled(saved[1]), Tensor(), Tensor(), Tensor()};
+    const Tensor& given = gradients[0];
+    const bool one = given.is_cpu() && given.item<double>() == 1;
+    const auto scaled = [&](const Tensor& x) { return one ? x : x * given.to(x.scalar_type()); };
+    return {scaled(saved[0]), scaled(saved[1]), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
+
+Tensor in_chunks(const Tensor& hidden, const Tensor& weight, const Tensor& targets, std::optional<double> softcap,
+                 int64_t chunk_elements, bool by_aten) {
+  const bool gradient = torch::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad());
+  const int64_t chunk = std::max(kLogitsChunkRows, chunk_elements / weight.size(0));
+  return LinearCrossEntropy::apply(hidden, weight, targets.contiguous(), softcap, gradient, chunk, by_aten);
+}
 
 }  // namespace
 
@@ -87,13 +115,17 @@ Tensor linear_cross_entropy(const Tensor& hidden, const Tensor& weight, const Te
   TORCH_CHECK_VALUE(hidden.dim() == 2 && hidden.size(1) == weight.size(1) && targets.numel() == hidden.size(0),
                     "linear_cross_entropy: hidden ", hidden.sizes(), ", weight ", weight.sizes(), " and targets ",
                     targets.sizes(), " do not fit together");
-  if (!has_fused_kernel(hidden)) return linear_cross_entropy_reference(hidden, weight, targets, softcap);
+  if (!has_fused_kernel(hidden)) return linear_cross_entropy_on_device(hidden, weight, targets, softcap);
   // The loop reads logits[target] unchecked.
   TORCH_CHECK_INDEX(targets.numel() == 0 || targets.max().item<int64_t>() < weight.size(0),
                     "linear_cross_entropy: target ", targets.max().item<int64_t>(), " in a vocabulary of ",
                     weight.size(0));
-  const bool gradient = torch::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad());
-  return LinearCrossEntropy::apply(hidden, weight, targets.contiguous(), softcap, gradient);
+  return in_chunks(hidden, weight, targets, softcap, kLogitsChunkElements, /*by_aten=*/false);
+}
+
+Tensor linear_cross_entropy_on_device(const Tensor& hidden, const Tensor& weight, const Tensor& targets,
+                                      std::optional<double> softcap, int64_t chunk_elements) {
+  return in_chunks(hidden, weight, targets, softcap, chunk_elements, /*by_aten=*/true);
 }
 
 Tensor linear_cross_entropy_reference(const Tensor& hidden, const Tensor& weight, const Tensor& targets,

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "ops/cuda/operations.h"
 #include "ops/fused.h"
 
 namespace switchyard {
@@ -49,19 +50,6 @@ ExpertOrder order_on_cpu(const Tensor& expert_ids, int64_t num_experts, const Te
   return order;
 }
 
-ExpertOrder order_with_aten(const Tensor& expert_ids, int64_t num_experts, const Tensor& kept) {
-  const Tensor buckets = (kept.defined() ? torch::where(kept, expert_ids, num_experts) : expert_ids).flatten();
-  ExpertOrder order;
-  order.choice_of_row = torch::argsort(buckets, /*stable=*/true, 0);
-  const Tensor counts = torch::one_hot(buckets, num_experts + 1).sum(0);
-  order.offsets = counts.cumsum(0).narrow(0, 0, num_experts);
-  const Tensor rows = torch::empty_like(order.choice_of_row)
-                          .scatter_(0, order.choice_of_row, torch::arange(buckets.numel(), buckets.options()));
-  order.row_of_choice = torch::where(buckets < num_experts, rows, -1).view_as(expert_ids);
-  order.num_rows = buckets.numel();
-  return order;
-}
-
 // Sets the rows that belong to no choice to zero.
 void clear_padding(const Tensor& rows, const Tensor& choice_of_row) {
   const auto row_bytes = static_cast<size_t>(rows.size(1)) * rows.element_size();
@@ -72,30 +60,76 @@ void clear_padding(const Tensor& rows, const Tensor& choice_of_row) {
   }
 }
 
+// rows[n] = x[choice_of_row[n] / K], zero where that is -1.
+Tensor gather_rows(const Tensor& x_any, const Tensor& choice_of_row, int64_t top_k) {
+  if (!x_any.is_cpu()) return cuda::gather_rows(x_any, choice_of_row, top_k);
+  const Tensor x = x_any.contiguous();
+  const Tensor rows = torch::empty({choice_of_row.size(0), x.size(1)}, x.options());
+  const auto row_bytes = static_cast<size_t>(x.size(1)) * x.element_size();
+  const auto* from = static_cast<const char*>(x.const_data_ptr());
+  auto* to = static_cast<char*>(rows.mutable_data_ptr());
+  const int64_t* choice = choice_of_row.const_data_ptr<int64_t>();
+  parallel_rows(rows.size(0), x.size(1), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      char* target = to + static_cast<size_t>(row) * row_bytes;
+      if (choice[row] < 0) {
+        std::memset(target, 0, row_bytes);
+      } else {
+        std::memcpy(target, from + static_cast<size_t>(choice[row] / top_k) * row_bytes, row_bytes);
+      }
+    }
+  });
+  return rows;
+}
+
+// out[t] = sum over k of weights[t, k] * rows[row_of_choice[t, k]], -1 skipped; weights undefined: all one.
+Tensor sum_rows(const Tensor& rows, const Tensor& row_of_choice, const Tensor& weights) {
+  if (!rows.is_cpu()) return cuda::sum_rows(rows, row_of_choice, weights);
+  const int64_t top_k = row_of_choice.size(1);
+  const int64_t dim = rows.size(1);
+  Tensor out = torch::empty({row_of_choice.size(0), dim}, rows.options());
+  with_element_type(rows, [&]<class T>(T) {
+    using A = kernels::Acc<T>;
+    parallel_rows(out.size(0), dim * top_k, [&](int64_t begin, int64_t end) {
+      kernels::kernels<T>().combine(input<T>(rows), input<int64_t>(row_of_choice) + begin * top_k,
+                                    weights.defined() ? input<A>(weights) + begin * top_k : nullptr,
+                                    output<T>(out) + begin * dim, end - begin, top_k, dim);
+    });
+  });
+  return out;
+}
+
+// The gradients of sum_rows in rows and weights.
+std::array<Tensor, 2> sum_rows_backward(const Tensor& rows, const Tensor& weights, const Tensor& row_of_choice,
+                                        const Tensor& choice_of_row, const Tensor& dy) {
+  if (!rows.is_cpu()) return cuda::sum_rows_backward(rows, weights, choice_of_row, dy);
+  const int64_t top_k = row_of_choice.size(1);
+  const int64_t dim = rows.size(1);
+  Tensor d_rows = torch::empty_like(rows);
+  clear_padding(d_rows, choice_of_row);
+  Tensor d_weights = torch::empty_like(weights);
+  with_element_type(rows, [&]<class T>(T) {
+    using A = kernels::Acc<T>;
+    parallel_rows(dy.size(0), dim * top_k, [&](int64_t begin, int64_t end) {
+      kernels::kernels<T>().combine_backward(
+          input<T>(rows), input<int64_t>(row_of_choice) + begin * top_k, input<A>(weights) + begin * top_k,
+          input<T>(dy) + begin * dim, output<T>(d_rows), output<A>(d_weights) + begin * top_k, end - begin, top_k, dim);
+    });
+  });
+  return {d_rows, d_weights};
+}
+
 struct PermuteTokens : torch::autograd::Function<PermuteTokens> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& row_of_choice,
                         const Tensor& choice_of_row) {
     context->save_for_backward({row_of_choice});
-    const Tensor tokens = torch::floor_divide(choice_of_row.clamp_min(0), row_of_choice.size(1));
-    Tensor rows = x.size(0) == 0 ? x : x.index_select(0, tokens);
-    clear_padding(rows, choice_of_row);
-    return rows;
+    return gather_rows(x, choice_of_row, row_of_choice.size(1));
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
     const Tensor row_of_choice = context->get_saved_variables()[0];
-    const Tensor d_rows = gradients[0].contiguous();
-    const int64_t top_k = row_of_choice.size(1);
-    const int64_t dim = d_rows.size(1);
-    Tensor dx = torch::empty({row_of_choice.size(0), dim}, d_rows.options());
-    with_element_type(d_rows, [&]<class T>(T) {
-      parallel_rows(dx.size(0), dim * top_k, [&](int64_t begin, int64_t end) {
-        kernels::kernels<T>().combine(input<T>(d_rows), input<int64_t>(row_of_choice) + begin * top_k, nullptr,
-                                      output<T>(dx) + begin * dim, end - begin, top_k, dim);
-      });
-    });
-    return {dx, Tensor(), Tensor()};
+    return {sum_rows(gradients[0].contiguous(), row_of_choice, /*weights=*/{}), Tensor(), Tensor()};
   }
 };
 
@@ -104,45 +138,21 @@ struct CombineTokens : torch::autograd::Function<CombineTokens> {
                         const Tensor& row_of_choice, const Tensor& choice_of_row) {
     const Tensor rows = rows_any.contiguous();
     const Tensor weights = weights_any.contiguous();
-    const int64_t top_k = row_of_choice.size(1);
-    const int64_t dim = rows.size(1);
-    Tensor y = torch::empty({row_of_choice.size(0), dim}, rows.options());
-    with_element_type(rows, [&]<class T>(T) {
-      using A = kernels::Acc<T>;
-      parallel_rows(y.size(0), dim * top_k, [&](int64_t begin, int64_t end) {
-        kernels::kernels<T>().combine(input<T>(rows), input<int64_t>(row_of_choice) + begin * top_k,
-                                      input<A>(weights) + begin * top_k, output<T>(y) + begin * dim, end - begin, top_k,
-                                      dim);
-      });
-    });
     context->save_for_backward({rows, weights, row_of_choice, choice_of_row});
-    return y;
+    return sum_rows(rows, row_of_choice, weights);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    const Tensor& rows = saved[0];
-    const Tensor& weights = saved[1];
-    const Tensor& row_of_choice = saved[2];
-    const Tensor dy = gradients[0].contiguous();
-    const int64_t top_k = row_of_choice.size(1);
-    const int64_t dim = rows.size(1);
-    Tensor d_rows = torch::empty_like(rows);
-    clear_padding(d_rows, saved[3]);
-    Tensor d_weights = torch::empty_like(weights);
-    with_element_type(rows, [&]<class T>(T) {
-      using A = kernels::Acc<T>;
-      parallel_rows(dy.size(0), dim * top_k, [&](int64_t begin, int64_t end) {
-        kernels::kernels<T>().combine_backward(input<T>(rows), input<int64_t>(row_of_choice) + begin * top_k,
-                                               input<A>(weights) + begin * top_k, input<T>(dy) + begin * dim,
-                                               output<T>(d_rows), output<A>(d_weights) + begin * top_k, end - begin,
-                                               top_k, dim);
-      });
-    });
+    const auto [d_rows, d_weights] =
+        sum_rows_backward(saved[0], saved[1], saved[2], saved[3], gradients[0].contiguous());
     return {d_rows, d_weights, Tensor(), Tensor()};
   }
 };
+
+// Whether rows of this one's device and type are moved by kernels of ours.
+bool has_row_kernel(const Tensor& x) { return has_fused_kernel(x) || (x.is_cuda() && has_kernel_type(x)); }
 
 }  // namespace
 
@@ -155,16 +165,16 @@ int64_t row_alignment(int64_t num_choices, int64_t num_experts) {
 ExpertOrder order_by_expert(const Tensor& expert_ids, int64_t num_experts, const Tensor& kept, RowCount count) {
   const torch::NoGradGuard no_grad;
   return expert_ids.device().is_cpu() ? order_on_cpu(expert_ids, num_experts, kept, count)
-                                      : order_with_aten(expert_ids, num_experts, kept);
+                                      : cuda::order_by_expert(expert_ids, num_experts, kept);
 }
 
 Tensor permute_tokens(const Tensor& x, const ExpertOrder& order) {
-  if (!has_fused_kernel(x)) return permute_tokens_reference(x, order);
+  if (!has_row_kernel(x)) return permute_tokens_reference(x, order);
   return PermuteTokens::apply(x, order.row_of_choice, order.choice_of_row);
 }
 
 Tensor combine_tokens(const Tensor& rows, const Tensor& weights, const ExpertOrder& order) {
-  if (!has_fused_kernel(rows)) return combine_tokens_reference(rows, weights, order);
+  if (!has_row_kernel(rows)) return combine_tokens_reference(rows, weights, order);
   return CombineTokens::apply(rows, weights.to(accumulate_type(rows)), order.row_of_choice, order.choice_of_row);
 }
 

@@ -13,7 +13,7 @@ struct ExpertOrder {
   torch::Tensor offsets;        // [E] int64; one past the last row of each expert
   torch::Tensor row_of_choice;  // [T, K] int64; -1 where the choice is dropped
   torch::Tensor choice_of_row;  // [num_rows] int64, t * K + k; -1 for a row of zeros
-  int64_t num_rows = 0;         // rows that experts see; on CUDA N, dropped choices last (no host synchronisation)
+  int64_t num_rows = 0;         // rows that experts see; on CUDA N: rows of zeros, last, for what was dropped
 };
 
 // What the rows of one expert are rounded up to on the CPU: at most an eighth of their average, at most 64.
@@ -21,7 +21,9 @@ int64_t row_alignment(int64_t num_choices, int64_t num_experts);
 
 enum class RowCount { kAligned, kExact };  // with or without those rows of zeros
 
-// expert_ids [T, K] int64 in [0, E). kept [T, K] bool, or undefined: everything is kept. Collectives: none.
+// expert_ids [T, K] int64 in [0, E). kept [T, K] bool, or undefined: everything is kept. The CPU throws c10::IndexError
+// for an id that is no expert; on CUDA, where nobody waits for the answer, it is a device assertion. `count` is for the
+// CPU. Collectives: none.
 ExpertOrder order_by_expert(const torch::Tensor& expert_ids, int64_t num_experts, const torch::Tensor& kept = {},
                             RowCount count = RowCount::kAligned);
 

@@ -3,9 +3,14 @@
 #include <limits>
 #include <numeric>
 
+#include "ops/cuda/operations.h"
 #include "ops/fused.h"
 
 namespace switchyard {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
 namespace {
 
 // Beyond this many passes (their cost grows with K), sorting the first K is faster.
@@ -56,13 +61,41 @@ void select_row(const T* scores, int64_t count, int64_t top_k, T* left, int64_t*
   }
 }
 
+void check_top_k(const torch::Tensor& scores, int64_t top_k) {
+  TORCH_CHECK_VALUE(top_k >= 1 && top_k <= scores.size(1), "top_k_indices: k ", top_k, " of ", scores.size(1));
+}
+
+struct SoftmaxTopKOnDevice : torch::autograd::Function<SoftmaxTopKOnDevice> {
+  static variable_list forward(AutogradContext* context, const torch::Tensor& logits, int64_t top_k) {
+    const cuda::Chosen chosen = cuda::top_k(logits, top_k, /*softmax=*/true);
+    context->save_for_backward({chosen.probabilities});
+    context->mark_non_differentiable({chosen.ids, chosen.counts});
+    return {chosen.probabilities, chosen.ids, chosen.counts};
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const torch::Tensor probabilities = context->get_saved_variables()[0];
+    return {at::_softmax_backward_data(gradients[0], probabilities, 1, probabilities.scalar_type()), torch::Tensor()};
+  }
+};
+
 }  // namespace
+
+SoftmaxTopK softmax_top_k(const torch::Tensor& logits, int64_t top_k) {
+  check_top_k(logits, top_k);
+  if (logits.is_cpu() || !cuda::takes_top_k(logits)) {
+    return {torch::softmax(logits, -1), top_k_indices(logits, top_k), torch::Tensor()};
+  }
+  const variable_list chosen = SoftmaxTopKOnDevice::apply(logits, top_k);
+  return {chosen[0], chosen[1], chosen[2]};
+}
 
 torch::Tensor top_k_indices(const torch::Tensor& scores_any, int64_t top_k) {
   const torch::NoGradGuard no_grad;
   const torch::Tensor scores = scores_any.detach().contiguous();
-  TORCH_CHECK_VALUE(top_k >= 1 && top_k <= scores.size(1), "top_k_indices: k ", top_k, " of ", scores.size(1));
-  if (!scores.device().is_cpu()) {
+  check_top_k(scores, top_k);
+  if (!scores.is_cpu()) {
+    if (cuda::takes_top_k(scores)) return cuda::top_k(scores, top_k, /*softmax=*/false).ids;
     return std::get<1>(scores.sort(/*stable=*/true, 1, /*descending=*/true)).narrow(1, 0, top_k).contiguous();
   }
   torch::Tensor chosen = torch::empty({scores.size(0), top_k}, torch::kInt64);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/support/devices.h"
 #include "tests/support/operation.h"
 
 namespace switchyard::test {
@@ -184,6 +185,33 @@ TEST(LimitedAttention, ByHand) {
   const double share = 1 / (1 + std::exp(-2 * std::tanh(2.0)));
   EXPECT_TRUE(close(limited({std::nullopt, 1.0})(x)[0].flatten(), doubles({3, 3 * share + 5 * (1 - share)})));
   EXPECT_TRUE(close(limited({1, std::nullopt})(x)[0].flatten(), doubles({3, 5})));
+}
+
+TEST(LimitedAttention, TheReferenceTakesAWindow) {
+  for (const int64_t window : {1, 2, 5, 9, 20}) {
+    for (const int64_t count : {1, 2, 6, 9}) {
+      Tensors x = random_heads(2, 4, 2, 9, 3);
+      x[0] = x[0].narrow(2, 9 - count, count);
+      EXPECT_TRUE(close(causal_attention_reference(x[0], x[1], x[2], window), naive_attention(x, {window, {}})))
+          << window << ' ' << count;
+    }
+  }
+}
+
+TEST(Attention, SameOnCuda) {
+  SWITCHYARD_NEEDS(torch::kCUDA);
+  for (const auto& limits : {AttentionLimits{}, AttentionLimits{5, std::nullopt}, AttentionLimits{5, 0.7}}) {
+    for (const auto type : {kF32, kBf16}) {
+      Tensors inputs;
+      for (const auto& x : random_heads(2, 4, 2, 40, 16)) inputs.push_back(x.to(type));
+      const Operation on_cuda = [&](const Tensors& x) {
+        return Tensors{limited(limits)({x[0].cuda(), x[1].cuda(), x[2].cuda()})[0].cpu()};
+      };
+      const Tensors expected = results_and_gradients(limited(limits), inputs);
+      const Tensors actual = results_and_gradients(on_cuda, inputs);
+      for (size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(close(actual[i], expected[i], type)) << i << type;
+    }
+  }
 }
 
 TEST(LimitedAttention, AWideWindowIsNone) {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/support/devices.h"
 #include "tests/support/operation.h"
 
 namespace switchyard::test {
@@ -71,6 +72,46 @@ TEST(GroupedMlp, GradientsOfActivationsAndBiases) {
       EXPECT_TRUE(operation_gradients_match(grouped({0, 4, 4, 5, 5}, true, activation),
                                             random_inputs(6, 5, 4, 3, activation, bias)))
           << static_cast<int>(activation) << bias;
+    }
+  }
+}
+
+// ATen's CPU has grouped products too, also in float32: of whole 16 bytes a row.
+TEST(GroupedMlp, ByGroupedProductsMatchesTheReference) {
+  for (const Activation activation : kActivations) {
+    for (const bool bias : {false, true}) {
+      for (const std::vector<int64_t>& offsets :
+           {std::vector<int64_t>{0, 7, 7, 20, 32}, {9, 9, 9, 9, 25}}) {  // all rows used, and 7 that are no expert's
+        const Operation on_device = [&](const Tensors& x) {
+          MlpWeights weights{.up = x[1], .down = x[2]};
+          if (bias) weights.up_bias = x[3];
+          if (bias) weights.down_bias = x[4];
+          return Tensors{grouped_mlp_on_device(x[0], integers(offsets), weights, activation)};
+        };
+        EXPECT_TRUE(fused_matches_reference(on_device, grouped(offsets, false, activation),
+                                            random_inputs(32, 5, 16, 8, activation, bias), kF32))
+            << static_cast<int>(activation) << bias;
+      }
+    }
+  }
+}
+
+TEST(GroupedMlp, SameOnCuda) {
+  SWITCHYARD_NEEDS(torch::kCUDA);
+  const auto on = [](torch::DeviceType device) {
+    return [device](const Tensors& x) {
+      const MlpWeights weights{.up = x[1].to(device), .down = x[2].to(device)};
+      const auto offsets = integers({0, 7, 7, 20, 32}).to(device);
+      return Tensors{grouped_mlp(x[0].to(device), offsets, weights, Activation::kSwiGlu).cpu()};
+    };
+  };
+  for (const auto type : {kF32, kBf16, kF64}) {
+    for (const int64_t width : {16, 20}) {  // whole 16 bytes in bfloat16, and not
+      Tensors inputs;
+      for (const auto& x : random_inputs(32, 5, width, 8)) inputs.push_back(x.to(type));
+      const Tensors expected = results_and_gradients(on(torch::kCPU), inputs);
+      const Tensors actual = results_and_gradients(on(torch::kCUDA), inputs);
+      for (size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(close(actual[i], expected[i], type)) << i << type;
     }
   }
 }

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/support/devices.h"
 #include "tests/support/operation.h"
 
 namespace switchyard::test {
@@ -15,6 +16,11 @@ Operation loss_of(const torch::Tensor& targets, bool fused, std::optional<double
     return Tensors{fused ? linear_cross_entropy(x[0], x[1], targets, softcap)
                          : linear_cross_entropy_reference(x[0], x[1], targets, softcap)};
   };
+}
+
+// As CUDA has it, in chunks of 64 tokens.
+Operation loss_on_device(const torch::Tensor& targets, std::optional<double> softcap = std::nullopt) {
+  return [=](const Tensors& x) { return Tensors{linear_cross_entropy_on_device(x[0], x[1], targets, softcap, 1)}; };
 }
 
 TEST(LinearCrossEntropy, HandValues) {
@@ -77,6 +83,35 @@ TEST_P(LinearCrossEntropyTypes, MatchesTheReference) {
           << "V = " << vocab << ", D = " << dim;
     }
   }
+}
+
+TEST_P(LinearCrossEntropyTypes, ChunksOnADeviceMatchTheReference) {
+  for (const int64_t tokens : {1, 64, 150}) {
+    torch::Tensor targets = random_integers(33, {tokens}, 3);
+    if (tokens > 1) targets[4] = -1;
+    const Tensors inputs = {random_tensor({tokens, 7}, 1), random_tensor({33, 7}, 2)};
+    for (const std::optional<double> cap : {std::optional<double>(), std::optional<double>(3.0)}) {
+      EXPECT_TRUE(
+          fused_matches_reference(loss_on_device(targets, cap), loss_of(targets, false, cap), inputs, GetParam()))
+          << tokens;
+    }
+  }
+  const auto none = results_and_gradients(loss_on_device(integers({-1, -7})),
+                                          {random_tensor({2, 7}, 1, GetParam()), random_tensor({3, 7}, 2, GetParam())});
+  for (const auto& t : none) EXPECT_TRUE(t.eq(0).all().item<bool>());
+}
+
+TEST_P(LinearCrossEntropyTypes, SameOnCuda) {
+  SWITCHYARD_NEEDS(torch::kCUDA);
+  const torch::Tensor targets = random_integers(33, {150}, 3);
+  const Tensors inputs = {random_tensor({150, 7}, 1, GetParam()), random_tensor({33, 7}, 2, GetParam())};
+  const Tensors expected = results_and_gradients(loss_of(targets, true), inputs);
+  const Tensors actual = results_and_gradients(
+      [&](const Tensors& x) {
+        return Tensors{linear_cross_entropy(x[0].to(torch::kCUDA), x[1].to(torch::kCUDA), targets.cuda()).cpu()};
+      },
+      inputs);
+  for (size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(close(actual[i], expected[i], GetParam())) << i;
 }
 
 TEST_P(LinearCrossEntropyTypes, SoftcapMatchesTheReference) {

@@ -2,6 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#ifdef SWITCHYARD_CUDA
+#include <c10/cuda/CUDAFunctions.h>
+#include <cuda_runtime_api.h>
+#endif
+
+#include "losses/auxiliary.h"
+#include "tests/support/devices.h"
 #include "tests/train/one_step.h"
 
 namespace switchyard {
@@ -81,7 +88,7 @@ TEST(TrainingStep, UpdateMovesParametersAndDiscardDoesNot) {
 }
 
 TEST(TrainingStep, SameNumbersOnCuda) {
-  if (!torch::cuda::is_available()) GTEST_SKIP() << "no CUDA device, or a build without CUDA";
+  SWITCHYARD_NEEDS(torch::kCUDA);
   const Config config = tiny_moe_config();
   const Tensor tokens = test::random_tokens(config, 4, kLength + 1);
   std::vector<double> losses;
@@ -101,6 +108,49 @@ TEST(TrainingStep, SameNumbersOnCuda) {
   }
   for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(losses[i], losses[i + 3], 1e-4 * losses[i]);
 }
+
+#ifdef SWITCHYARD_CUDA
+// While it lives, whoever waits for the device gets an exception.
+class NoWaiting {
+ public:
+  NoWaiting() { c10::cuda::warning_state().set_sync_debug_mode(c10::cuda::SyncDebugMode::L_ERROR); }
+  ~NoWaiting() { c10::cuda::warning_state().set_sync_debug_mode(c10::cuda::SyncDebugMode::L_DISABLED); }
+  NoWaiting(const NoWaiting&) = delete;
+  NoWaiting& operator=(const NoWaiting&) = delete;
+};
+
+// Compute capability, the digit before the point, of the first GPU.
+int capability() {
+  int major = 0;
+  const cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+  return error == cudaSuccess ? major : 0;
+}
+
+TEST(TrainingStep, ForwardAndBackwardOnCudaDoNotWaitForIt) {
+  SWITCHYARD_NEEDS(torch::kCUDA);
+  if (capability() != 9 && capability() != 10)
+    GTEST_SKIP() << "ATen's grouped products read offsets on this GPU's host";
+  for (const char* capacity : {"null", "1.0"}) {
+    const Config config = tiny_moe_config({"training.precision=bf16", "model.hidden_size=32", "model.head_dim=16",
+                                           "moe.intermediate_size=16", "model.dropout=0.1",
+                                           std::string("moe.capacity_factor=") + capacity});
+    const torch::Device device(torch::kCUDA);
+    Transformer model = build_model(config, device);
+    const Tensor tokens = test::random_tokens(config, 4, kLength + 1).to(device);
+    for (const bool waiting : {true, false}) {  // the first pass makes what libraries make once
+      std::optional<NoWaiting> no_waiting;
+      if (!waiting) no_waiting.emplace();
+      seed_forward_pass(1, 1, 0);
+      const ModelOutput output = model->forward(tokens.narrow(1, 0, kLength));
+      Tensor loss = model->language_model_loss(output, tokens.narrow(1, 1, kLength).flatten());
+      for (const NamedLoss& other : auxiliary_losses(output.routers, *config.moe, 4, {})) loss = loss + other.value;
+      loss.backward();
+      RoutingTotals totals;
+      accumulate_routing(totals, output.routers);
+    }
+  }
+}
+#endif
 
 }  // namespace
 }  // namespace switchyard

@@ -42,6 +42,7 @@ Tensor tokens_per_expert(const RouterOutput& output) { return tokens_per_expert_
 
 Tensor tokens_per_expert_and_sequence(const RouterOutput& output, int64_t num_sequences) {
   const torch::NoGradGuard no_grad;
+  if (num_sequences == 1 && output.counts.defined() && !output.chosen.defined()) return output.counts.unsqueeze(0);
   if (output.expert_ids.device().is_cpu()) return count_on_cpu(output, num_sequences);
   const Tensor ids = output.expert_ids.reshape({num_sequences, -1});
   const Tensor ones =

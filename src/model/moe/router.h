@@ -35,7 +35,8 @@ struct RouterOutput {
   torch::Tensor weights;        // [T, K] what an expert's output is multiplied with, differentiable
   torch::Tensor chosen;         // [T, K] bool, false where the entry is no assignment; undefined: all are
   torch::Tensor kept;           // [T, K] bool, what of it capacity left; undefined: all
-  int64_t layer = 0;            // which block of the model this is
+  torch::Tensor counts;  // [E] int64, how often each expert is in expert_ids, where the router counted; or undefined
+  int64_t layer = 0;     // which block of the model this is
 
   // What some schemes have besides; undefined elsewhere. Losses and the state after a step are functions of them.
   torch::Tensor group_probabilities;  // [T, G] router probability of every group, differentiable

@@ -1,29 +1,30 @@
-// Loading, storing and the exponential function, for the files that are compiled once per instruction set; in an
-// unnamed namespace, so that no copy made for one processor is called by another.
+// Loading, storing and the exponential function, for the files that are compiled once per instruction set and for
+// devices (src/ops/cuda); in an unnamed namespace, so that no copy made for one processor is called by another.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
+#include "ops/kernels/host_device.h"
 #include "ops/kernels/kernels.h"
 
 namespace switchyard::kernels {
 namespace {
 
-inline float load(float value) { return value; }
-inline double load(double value) { return value; }
-inline float load(Bf16 value) {
+SWITCHYARD_HD inline float load(float value) { return value; }
+SWITCHYARD_HD inline double load(double value) { return value; }
+SWITCHYARD_HD inline float load(Bf16 value) {
   const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
   float result;
   std::memcpy(&result, &bits, sizeof(result));
   return result;
 }
 
-inline void store(float* target, float value) { *target = value; }
-inline void store(double* target, double value) { *target = value; }
+SWITCHYARD_HD inline void store(float* target, float value) { *target = value; }
+SWITCHYARD_HD inline void store(double* target, double value) { *target = value; }
 // Round to nearest even; NaN stays NaN.
-inline void store(Bf16* target, float value) {
+SWITCHYARD_HD inline void store(Bf16* target, float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof(bits));
   const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;

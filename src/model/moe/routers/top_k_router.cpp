@@ -24,6 +24,11 @@ Tensor TopKRouter::log_scores(const Tensor& logits) const {
   return config_.score == ScoreFunction::kSigmoid ? torch::log_sigmoid(logits) : logits;
 }
 
+// Whether the scores are the softmax of the logits, and nothing else decides.
+bool TopKRouter::chooses_by_logits() const {
+  return config_.score == ScoreFunction::kSoftmax && !bias_.defined() && config_.num_groups <= 1;
+}
+
 // The chosen of all experts, null ones included: [T, K], best first.
 Tensor TopKRouter::choose(const Tensor& logits, const Tensor& shares) const {
   const torch::NoGradGuard no_grad;
@@ -68,10 +73,17 @@ RouterOutput TopKRouter::forward(const RouterInput& input) {
   const Tensor logits = router_logits(wide, with_null ? torch::cat({weight_, null_weight_}) : weight_);  // [T, E + N]
   RouterOutput output;
   output.logits = with_null ? logits.narrow(1, 0, num_experts_) : logits;
-  output.probabilities = torch::softmax(log_scores(output.logits), -1);
-  // Of all that can be chosen.
-  const Tensor shares = with_null ? torch::softmax(log_scores(logits), -1) : output.probabilities;
-  output.expert_ids = choose(logits, shares);
+  Tensor shares;  // of all that can be chosen
+  if (chooses_by_logits() && !with_null) {
+    SoftmaxTopK chosen = softmax_top_k(logits, top_k_);
+    shares = output.probabilities = chosen.probabilities;
+    output.expert_ids = chosen.ids;
+    output.counts = chosen.counts;
+  } else {
+    output.probabilities = torch::softmax(log_scores(output.logits), -1);
+    shares = with_null ? torch::softmax(log_scores(logits), -1) : output.probabilities;
+    output.expert_ids = choose(logits, shares);
+  }
   output.weights = weigh(logits, shares, output.expert_ids);
   if (with_null) leave_out_null_experts(output, shares);
   if (is_training() && config_.second_expert == SecondExpert::kRandom) {

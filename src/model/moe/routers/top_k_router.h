@@ -38,6 +38,7 @@ class TopKRouter : public Router {
 
  private:
   torch::Tensor log_scores(const torch::Tensor& logits) const;
+  bool chooses_by_logits() const;
   torch::Tensor choose(const torch::Tensor& logits, const torch::Tensor& shares) const;
   torch::Tensor weigh(const torch::Tensor& logits, const torch::Tensor& shares, const torch::Tensor& ids) const;
   void leave_out_null_experts(RouterOutput& output, const torch::Tensor& shares) const;
