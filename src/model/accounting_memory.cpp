@@ -135,12 +135,14 @@ class Steps {
   double around(bool normed_kept) const { return (1 + (normed_kept ? 1 : 0) + (model_.post_norm ? 1 : 0)) * hidden(); }
 
   // Elements beside rows in and out while the backward pass of `experts` feed-forwards of this width runs: gradients of
-  // the hidden values, the activation, and the activation's gradient (and recomputed hidden values), which the CPU has
-  // of a piece of the rows only.
+  // the hidden values and the activation, which the CPU has of a group of experts, and the activation's gradient (and
+  // recomputed hidden values), which it has of a piece of the rows.
   double mlp_room(double rows, double experts, double width) const {
     const double one = rows / experts;
     const double at_once = cuda_ ? rows : std::min(one, as_double(kExpertPieceRows));
-    return rows * (1 + per_width()) * width + at_once * (1 + per_width() - per_width_kept()) * width;
+    const double inner = (1 + per_width()) * width;
+    const double group = std::min(rows, std::max(one, as_double(kExpertGroupBytes) / (inner * element_)));
+    return (cuda_ ? rows : group) * inner + at_once * (1 + per_width() - per_width_kept()) * width;
   }
 
   Stage feed_forward(double tokens, double parameters) const {

@@ -13,6 +13,10 @@ inline constexpr int64_t kLongestFusedAttention = 2048;
 // uneven load still share the cores evenly.
 inline constexpr int64_t kExpertPieceRows = 256;
 
+// Bytes of the gradients inside an expert's feed-forward that are computed before those of its weights, about: for
+// consecutive experts with few rows together, for one with many alone.
+inline constexpr int64_t kExpertGroupBytes = 4 << 20;
+
 // Logits of one chunk of the cross-entropy: small enough to stay near the cache, large enough for the matrix product to
 // run at full speed; and the fewest tokens of a chunk.
 inline constexpr int64_t kLogitsChunkElements = 4 << 20;

@@ -58,11 +58,39 @@ const void* bias_of(const Tensor& biases, int64_t expert) {
   return biases.defined() ? rows_of(biases, expert, 1).data : nullptr;
 }
 
-std::vector<Piece> pieces_of(const Tensor& offsets) {
-  std::vector<Piece> pieces;
+// Consecutive experts [first, last) and their rows [begin, end).
+struct ExpertGroup {
+  int64_t first = 0;
+  int64_t last = 0;
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+// Experts with so many rows together, or one with more.
+std::vector<ExpertGroup> groups_of(const Tensor& offsets, int64_t most_rows) {
+  std::vector<ExpertGroup> groups;
   for_each_expert(offsets, [&](int64_t expert, int64_t begin, int64_t count) {
-    for (int64_t done = 0; done < count; done += kExpertPieceRows) {
-      pieces.push_back({expert, begin + done, std::min(kExpertPieceRows, count - done)});
+    if (groups.empty() || begin + count - groups.back().begin > most_rows)
+      groups.push_back({expert, expert, begin, begin});
+    groups.back().last = expert + 1;
+    groups.back().end = begin + count;
+  });
+  return groups;
+}
+
+ExpertGroup all_of(const Tensor& offsets) { return {0, offsets.numel(), 0, used_rows(offsets)}; }
+
+// An expert's rows in pieces of one size, as many for each thread.
+std::vector<Piece> pieces_of(const Tensor& offsets, const ExpertGroup& group) {
+  std::vector<Piece> pieces;
+  const int64_t threads = at::get_num_threads();
+  for_each_expert(offsets, [&](int64_t expert, int64_t begin, int64_t count) {
+    if (expert < group.first || expert >= group.last || count == 0) return;
+    int64_t parts = (count + kExpertPieceRows - 1) / kExpertPieceRows;
+    if (parts > 1) parts = std::min((parts + threads - 1) / threads * threads, count);
+    for (int64_t part = 0; part < parts; ++part) {
+      const int64_t first = count * part / parts;
+      pieces.push_back({expert, begin + first, count * (part + 1) / parts - first});
     }
   });
   return pieces;
@@ -84,10 +112,10 @@ void share_out(const std::vector<int64_t>& before, const F& f) {
   });
 }
 
-// Calls f(piece) for every piece of the rows, each of which takes so many multiplications.
+// Calls f(piece) for every piece of the group's rows, each of which takes so many multiplications.
 template <class F>
-void for_each_piece(const Tensor& offsets, int64_t multiplications, const F& f) {
-  const std::vector<Piece> pieces = pieces_of(offsets);
+void for_each_piece(const Tensor& offsets, const ExpertGroup& group, int64_t multiplications, const F& f) {
+  const std::vector<Piece> pieces = pieces_of(offsets, group);
   std::vector<int64_t> before = {0};
   // The weights of a few rows take as long to arrive as more rows take to be multiplied with them.
   constexpr int64_t kRowsOfLoading = 16;
@@ -113,53 +141,114 @@ struct WeightTask {
   MatrixView right;
 };
 
-// d_up_e = d_hidden_e^T x_e [E, W, D] and d_down_e = dy_e^T activation_e [E, D, F]. Where there are enough of them, the
-// threads share the products out: one product on all threads keeps them waiting for each other.
-std::array<Tensor, 2> weight_gradients(const Tensor& d_hidden, const Tensor& x, const Tensor& dy,
-                                       const Tensor& activation, const Tensor& offsets) {
-  const int64_t width = activation.size(1);
-  const Tensor d_up = torch::empty({offsets.numel(), d_hidden.size(1), x.size(1)}, x.options());
-  const Tensor d_down = torch::empty({offsets.numel(), dy.size(1), width}, x.options());
-  std::vector<WeightTask> tasks;
-  std::vector<int64_t> cost_before = {0};
-  for_each_expert(offsets, [&](int64_t expert, int64_t begin, int64_t count) {
-    if (count == 0) {
-      d_up.select(0, expert).zero_();
-      d_down.select(0, expert).zero_();
-      return;
-    }
-    const auto rows = [&](const Tensor& all) { return rows_of(all, begin, count); };
-    tasks.push_back({matrix_of(d_up, expert), rows(d_hidden), rows(x)});
-    cost_before.push_back(cost_before.back() + count * d_hidden.size(1) * x.size(1));
-    tasks.push_back({matrix_of(d_down, expert), rows(dy), rows(activation)});
-    cost_before.push_back(cost_before.back() + count * width * dy.size(1));
-  });
-  const auto compute = [&](size_t i) {
-    product(x.scalar_type(), tasks[i].out, tasks[i].left, tasks[i].right, ProductForm::kTransposedA);
-  };
-  if (tasks.size() < kTasksPerThread * static_cast<size_t>(threads_for(cost_before.back()))) {
-    for (size_t i = 0; i < tasks.size(); ++i) compute(i);
-  } else {
-    share_out(cost_before, compute);
+// All products of them. Where there are enough, the threads share them out: one product on all threads keeps them
+// waiting for each other.
+void compute(torch::ScalarType type, const std::vector<WeightTask>& tasks) {
+  std::vector<int64_t> before = {0};
+  for (const WeightTask& task : tasks) {
+    before.push_back(before.back() + task.left.rows * task.left.columns * task.right.columns);
   }
-  return {d_up, d_down};
+  const auto one = [&](size_t i) {
+    product(type, tasks[i].out, tasks[i].left, tasks[i].right, ProductForm::kTransposedA);
+  };
+  if (tasks.size() < kTasksPerThread * static_cast<size_t>(threads_for(before.back()))) {
+    for (size_t i = 0; i < tasks.size(); ++i) one(i);
+  } else {
+    share_out(before, one);
+  }
 }
 
-// d_bias_e = sum over expert e's rows of d_out: [E, width]; undefined where there is no bias.
-Tensor grouped_bias_gradient(const Tensor& d_out, const Tensor& offsets, const Tensor& bias) {
-  if (!bias.defined()) return {};
-  Tensor out = torch::zeros({offsets.numel(), d_out.size(1)}, d_out.options());
-  for_each_expert(offsets, [&](int64_t expert, int64_t begin, int64_t count) {
-    Tensor target = out.select(0, expert);
-    if (count > 0) at::sum_out(target, d_out.narrow(0, begin, count), 0);
-  });
-  return out;
+// out_e = the sum over expert e's rows, which begin at `from` in `rows`. out [E, width], undefined where there is no
+// bias.
+void sum_rows_of(const Tensor& rows, int64_t from, int64_t count, Tensor out, int64_t expert) {
+  if (!out.defined()) return;
+  Tensor target = out.select(0, expert);
+  at::sum_out(target, rows.narrow(0, from, count), 0);
 }
 
 // Of an expert: what a row is multiplied with.
 int64_t weights_of_one(const Tensor& up, const Tensor& down) {
   return (up.numel() + down.numel()) / std::max<int64_t>(1, up.size(0));
 }
+
+// The gradients of a grouped feed-forward, group of experts by group: what is between its products is read again by
+// the products for the weights' gradients while it is in a processor's cache.
+struct MlpGradients {
+  const Tensor& x;
+  const Tensor& offsets;
+  const Tensor& up;
+  const Tensor& down;
+  const Tensor& hidden;  // undefined: computed again
+  const Tensor& up_bias;
+  const Tensor& dy;
+  Activation kind;
+  // Of a group: [rows, W] and [rows, F].
+  Tensor d_hidden{};
+  Tensor activation{};
+  // Of everything.
+  Tensor dx{};
+  Tensor d_up{};
+  Tensor d_down{};
+  Tensor d_up_bias{};
+  Tensor d_down_bias{};
+
+  void run(bool down_biased) {
+    const auto gradient_of = [](const Tensor& weights) { return torch::empty(weights.sizes(), weights.options()); };
+    dx = torch::empty_like(x);
+    d_up = gradient_of(up);
+    d_down = gradient_of(down);
+    if (up_bias.defined()) d_up_bias = torch::zeros({up.size(0), up.size(1)}, x.options());
+    if (down_biased) d_down_bias = torch::zeros({down.size(0), down.size(1)}, x.options());
+    const auto row_bytes = (up.size(1) + down.size(2)) * static_cast<int64_t>(x.element_size());
+    const auto groups = groups_of(offsets, kExpertGroupBytes / row_bytes);
+    int64_t most = 0;
+    for (const ExpertGroup& group : groups) most = std::max(most, group.end - group.begin);
+    d_hidden = torch::empty({most, up.size(1)}, x.options());
+    activation = torch::empty({most, down.size(2)}, x.options());
+    for (const ExpertGroup& group : groups) {
+      rows_of_group(group);
+      weights_of_group(group);
+    }
+    zero_from(dx, used_rows(offsets));
+  }
+
+ private:
+  void rows_of_group(const ExpertGroup& group) {
+    const auto type = x.scalar_type();
+    const int64_t width = down.size(2);
+    for_each_piece(offsets, group, weights_of_one(up, down), [&](const Piece& piece) {
+      const Tensor d_activation = torch::empty({piece.count, width}, x.options());
+      product(type, rows_of(d_activation, 0, piece.count), rows_of(dy, piece), matrix_of(down, piece.expert),
+              ProductForm::kPlain);
+      const MatrixView part = rows_of(d_hidden, piece.begin - group.begin, piece.count);
+      const Tensor again = hidden.defined() ? Tensor() : torch::empty({piece.count, up.size(1)}, x.options());
+      const MatrixView values = hidden.defined() ? rows_of(hidden, piece) : rows_of(again, 0, piece.count);
+      if (!hidden.defined()) up_product(values, piece, x, up, up_bias);
+      activation_backward(type, kind, values.data, d_activation.const_data_ptr(), part.data,
+                          rows_of(activation, piece.begin - group.begin, piece.count).data, piece.count, width);
+      product(type, rows_of(dx, piece), part, matrix_of(up, piece.expert), ProductForm::kPlain);
+    });
+  }
+
+  // d_up_e = d_hidden_e^T x_e [E, W, D] and d_down_e = dy_e^T activation_e [E, D, F].
+  void weights_of_group(const ExpertGroup& group) {
+    std::vector<WeightTask> tasks;
+    for_each_expert(offsets, [&](int64_t expert, int64_t begin, int64_t count) {
+      if (expert < group.first || expert >= group.last) return;
+      if (count == 0) {
+        d_up.select(0, expert).zero_();
+        d_down.select(0, expert).zero_();
+        return;
+      }
+      const int64_t from = begin - group.begin;
+      tasks.push_back({matrix_of(d_up, expert), rows_of(d_hidden, from, count), rows_of(x, begin, count)});
+      tasks.push_back({matrix_of(d_down, expert), rows_of(dy, begin, count), rows_of(activation, from, count)});
+      sum_rows_of(d_hidden, from, count, d_up_bias, expert);
+      sum_rows_of(dy, begin, count, d_down_bias, expert);
+    });
+    compute(x.scalar_type(), tasks);
+  }
+};
 
 struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x_any, const Tensor& offsets,
@@ -173,7 +262,7 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
     Tensor y = torch::empty({x.size(0), down.size(1)}, x.options());
     const auto type = x.scalar_type();
     const int64_t width = down.size(2);
-    for_each_piece(offsets, weights_of_one(up, down), [&](const Piece& piece) {
+    for_each_piece(offsets, all_of(offsets), weights_of_one(up, down), [&](const Piece& piece) {
       const Tensor own = hidden.defined() ? hidden : rows_of_hidden(piece.count);
       const MatrixView part = hidden.defined() ? rows_of(own, piece) : rows_of(own, 0, piece.count);
       up_product(part, piece, x, up, up_bias);
@@ -191,40 +280,17 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    const Tensor& x = saved[0];
-    const Tensor& offsets = saved[1];
-    const Tensor& up = saved[2];
-    const Tensor& down = saved[3];
-    const Tensor& hidden = saved[4];
-    const auto kind = static_cast<Activation>(context->saved_data["activation"].toInt());
     const Tensor dy = gradients[0].contiguous();
-    const Tensor dx = torch::empty_like(x);
-    const Tensor d_hidden = torch::empty({x.size(0), up.size(1)}, x.options());
-    const Tensor activation = torch::empty({x.size(0), down.size(2)}, x.options());
-    const auto type = x.scalar_type();
-    const int64_t width = down.size(2);
-    for_each_piece(offsets, weights_of_one(up, down), [&](const Piece& piece) {
-      const Tensor d_activation = torch::empty({piece.count, width}, x.options());
-      product(type, rows_of(d_activation, 0, piece.count), rows_of(dy, piece), matrix_of(down, piece.expert),
-              ProductForm::kPlain);
-      const MatrixView part = rows_of(d_hidden, piece);
-      const Tensor again = hidden.defined() ? Tensor() : torch::empty({piece.count, up.size(1)}, x.options());
-      const MatrixView values = hidden.defined() ? rows_of(hidden, piece) : rows_of(again, 0, piece.count);
-      if (!hidden.defined()) up_product(values, piece, x, up, saved[5]);
-      activation_backward(type, kind, values.data, d_activation.const_data_ptr(), part.data,
-                          rows_of(activation, piece).data, piece.count, width);
-      product(type, rows_of(dx, piece), part, matrix_of(up, piece.expert), ProductForm::kPlain);
-    });
-    zero_from(dx, used_rows(offsets));
-    const auto [d_up, d_down] = weight_gradients(d_hidden, x, dy, activation, offsets);
-    return {dx,
-            Tensor(),
-            d_up,
-            d_down,
-            grouped_bias_gradient(d_hidden, offsets, saved[5]),
-            grouped_bias_gradient(dy, offsets, saved[6]),
-            Tensor(),
-            Tensor()};
+    MlpGradients all{.x = saved[0],
+                     .offsets = saved[1],
+                     .up = saved[2],
+                     .down = saved[3],
+                     .hidden = saved[4],
+                     .up_bias = saved[5],
+                     .dy = dy,
+                     .kind = static_cast<Activation>(context->saved_data["activation"].toInt())};
+    all.run(/*down_biased=*/saved[6].defined());
+    return {all.dx, Tensor(), all.d_up, all.d_down, all.d_up_bias, all.d_down_bias, Tensor(), Tensor()};
   }
 };
 
