@@ -54,7 +54,7 @@ Tensor balanced_counts(const RouterOutput& router, AuxLossChoices choices, int64
   if (choices == AuxLossChoices::kAll) return tokens_per_expert_and_sequence(router, num_sequences);
   RouterOutput first = router;
   first.expert_ids = router.expert_ids.narrow(1, 0, 1);
-  first.counts = {};
+  first.counts = Tensor();
   if (router.chosen.defined()) first.chosen = router.chosen.narrow(1, 0, 1);
   return tokens_per_expert_and_sequence(first, num_sequences);
 }

@@ -25,6 +25,20 @@ RouterOutput routing_of(const Tensor& expert_ids, int64_t experts, uint64_t seed
   return routing;
 }
 
+TEST(BalancedCounts, WhatARouterCountedIsTakenOnlyWhereItIsMeant) {
+  RouterOutput router;
+  router.logits = torch::zeros({2, 3});
+  router.expert_ids = torch::tensor({0, 1, 0, 2}, torch::kInt64).view({2, 2});
+  router.counts = torch::tensor({7, 8, 9}, torch::kInt64);  // not what ids say, to be told apart
+  const auto ids_say = torch::tensor({2, 1, 1}, torch::kInt64);
+  EXPECT_TRUE(torch::equal(tokens_per_expert(router), router.counts));
+  EXPECT_TRUE(torch::equal(tokens_per_expert_and_sequence(router, 2).sum(0), ids_say));
+  EXPECT_TRUE(
+      torch::equal(balanced_counts(router, AuxLossChoices::kFirst, 1)[0], torch::tensor({2, 0, 0}, torch::kInt64)));
+  router.chosen = torch::ones({2, 2}, torch::kBool);
+  EXPECT_TRUE(torch::equal(tokens_per_expert(router), ids_say));
+}
+
 TEST(AuxiliaryLosses, BalancedIsOneForAnyTopK) {
   // Uniform probabilities, and every expert chosen equally often: T * K assignments over E = 4.
   for (const int64_t top_k : {1, 2, 4}) {
