@@ -1,5 +1,7 @@
 #include "ops/matrix_product.h"
 
+#include <cstdlib>
+#include <new>
 #include <string_view>
 
 #include "ops/fused.h"
@@ -33,11 +35,20 @@ constexpr int64_t kFewRows = 4;
 
 // Memory that a thread keeps for its products, on a cache line of its own.
 void* scratch_of(size_t bytes) {
-  thread_local Tensor memory;
-  if (!memory.defined() || memory.nbytes() < bytes) {
-    memory = torch::empty({static_cast<int64_t>(bytes)}, torch::kUInt8);
+  struct Memory {
+    void* place = nullptr;
+    size_t bytes = 0;
+    ~Memory() { std::free(place); }
+  };
+  thread_local Memory memory;
+  if (memory.bytes < bytes) {
+    std::free(memory.place);
+    memory = {};
+    memory.place = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (memory.place == nullptr) throw std::bad_alloc();
+    memory.bytes = bytes;
   }
-  return memory.mutable_data_ptr();
+  return memory.place;
 }
 
 // The part of a product that computes rows [begin, end) of out, or with `by_columns` columns.

@@ -30,7 +30,6 @@ void product_add(torch::ScalarType type, const MatrixView& out, const MatrixView
 int64_t threads_for(int64_t multiplications);
 // Whether products of this type, of any size, take the loop of our own.
 bool has_product_loop(torch::ScalarType type);
-
 // out = a b, without gradients. a [M, K], b [K, N], out [M, N]; one type and device. a and b are contiguous or the
 // transposes of contiguous tensors, out is contiguous. On the CPU as product().
 void matrix_product_out(torch::Tensor& out, const torch::Tensor& a, const torch::Tensor& b);
