@@ -141,7 +141,8 @@ class Steps {
     const double one = rows / experts;
     const double at_once = cuda_ ? rows : std::min(one, as_double(kExpertPieceRows));
     const double inner = (1 + per_width()) * width;
-    const double group = std::min(rows, std::max(one, as_double(kExpertGroupBytes) / (inner * element_)));
+    const double together = std::max(1.0, std::floor(as_double(kExpertGroupBytes) / (inner * element_ * one)));
+    const double group = std::min(rows, together * one);
     return (cuda_ ? rows : group) * inner + at_once * (1 + per_width() - per_width_kept()) * width;
   }
 
