@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "ops/kernels/activation_impl.h"
 #include "ops/kernels/attention_impl.h"
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/scalars_impl.h"
@@ -54,101 +55,6 @@ void rms_norm_backward(const T* dy, const T* x, const Acc<T>* weight, const Acc<
   }
 }
 
-// --- feed-forward ------------------------------------------------------------------------------------------------
-
-// f(x) and f'(x).
-template <class A>
-struct Slope {
-  A value;
-  A derivative;
-};
-
-template <Nonlinearity kind, class A>
-inline Slope<A> nonlinear(A x) {
-  if constexpr (kind == Nonlinearity::kRelu) {
-    return {x < A(0) ? A(0) : x, x > A(0) ? A(1) : A(0)};
-  } else if constexpr (kind == Nonlinearity::kSilu) {
-    const A s = sigmoid(x);
-    return {x * s, s * (A(1) + x * (A(1) - s))};
-  } else {
-    // (1 + tanh(u)) / 2 is the sigmoid of 2u.
-    constexpr A kScale = A(1.5957691216057308);  // 2 sqrt(2/pi)
-    constexpr A kCubic = A(0.044715);
-    const A s = sigmoid(kScale * (x + kCubic * x * x * x));
-    return {x * s, s + x * s * (A(1) - s) * kScale * (A(1) + 3 * kCubic * x * x)};
-  }
-}
-
-template <Nonlinearity kind, bool kGated, class T>
-void activation_rows(const T* hidden, T* y, int64_t rows, int64_t width) {
-  const int64_t stride = kGated ? 2 * width : width;
-  for (int64_t row = 0; row < rows; ++row, hidden += stride, y += width) {
-    const T* up = hidden + width;
-#pragma omp simd
-    for (int64_t i = 0; i < width; ++i) {
-      const Acc<T> value = nonlinear<kind>(load(hidden[i])).value;
-      if constexpr (kGated) {
-        store(&y[i], value * load(up[i]));
-      } else {
-        store(&y[i], value);
-      }
-    }
-  }
-}
-
-template <Nonlinearity kind, bool kGated, class T>
-void activation_rows_backward(const T* hidden, const T* dy, T* d_hidden, T* y, int64_t rows, int64_t width) {
-  using A = Acc<T>;
-  const int64_t stride = kGated ? 2 * width : width;
-  for (int64_t row = 0; row < rows; ++row, hidden += stride, d_hidden += stride, dy += width, y += width) {
-    const T* ups = hidden + width;
-    T* d_up = d_hidden + width;
-#pragma omp simd
-    for (int64_t i = 0; i < width; ++i) {
-      const Slope<A> f = nonlinear<kind>(load(hidden[i]));
-      const A gradient = load(dy[i]);
-      if constexpr (kGated) {
-        const A up = load(ups[i]);
-        store(&y[i], f.value * up);
-        store(&d_up[i], gradient * f.value);
-        store(&d_hidden[i], gradient * up * f.derivative);
-      } else {
-        store(&y[i], f.value);
-        store(&d_hidden[i], gradient * f.derivative);
-      }
-    }
-  }
-}
-
-// Calls f.operator()<kind, gated>().
-template <class F>
-void with_activation(Nonlinearity kind, bool gated, const F& f) {
-  const auto of = [&]<Nonlinearity k>() {
-    gated ? f.template operator()<k, true>() : f.template operator()<k, false>();
-  };
-  switch (kind) {
-    case Nonlinearity::kSilu:
-      return of.template operator()<Nonlinearity::kSilu>();
-    case Nonlinearity::kGelu:
-      return of.template operator()<Nonlinearity::kGelu>();
-    case Nonlinearity::kRelu:
-      return of.template operator()<Nonlinearity::kRelu>();
-  }
-}
-
-template <class T>
-void activation_forward(Nonlinearity kind, bool gated, const T* hidden, T* y, int64_t rows, int64_t width) {
-  with_activation(kind, gated, [&]<Nonlinearity k, bool g>() { activation_rows<k, g>(hidden, y, rows, width); });
-}
-
-template <class T>
-void activation_backward(Nonlinearity kind, bool gated, const T* hidden, const T* dy, T* d_hidden, T* y, int64_t rows,
-                         int64_t width) {
-  with_activation(kind, gated, [&]<Nonlinearity k, bool g>() {
-    activation_rows_backward<k, g>(hidden, dy, d_hidden, y, rows, width);
-  });
-}
-
 // --- attention ---------------------------------------------------------------------------------------------------
 
 template <class T>
@@ -182,6 +88,22 @@ void few_rows_product(const T* x, const T* weight, const T* bias, T* out, int64_
 
 // --- loss --------------------------------------------------------------------------------------------------------
 
+// log sum exp(x).
+template <class T>
+inline Acc<T> log_sum(const T* x, int64_t n) {
+  using A = Acc<T>;
+  A largest = load(x[0]);
+#pragma omp simd reduction(max : largest)
+  for (int64_t i = 0; i < n; ++i) {
+    const A value = load(x[i]);
+    largest = value > largest ? value : largest;
+  }
+  A sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += exponential(load(x[i]) - largest);
+  return largest + std::log(sum);
+}
+
 template <class T>
 void cross_entropy(T* logits, const int64_t* targets, Acc<T>* losses, int64_t rows, int64_t vocab, bool gradient,
                    Acc<T> scale) {
@@ -193,16 +115,7 @@ void cross_entropy(T* logits, const int64_t* targets, Acc<T>* losses, int64_t ro
       if (gradient) std::memset(static_cast<void*>(logits), 0, static_cast<size_t>(vocab) * sizeof(T));
       continue;
     }
-    A largest = load(logits[0]);
-#pragma omp simd reduction(max : largest)
-    for (int64_t i = 0; i < vocab; ++i) {
-      const A value = load(logits[i]);
-      largest = value > largest ? value : largest;
-    }
-    A sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < vocab; ++i) sum += exponential(load(logits[i]) - largest);
-    const A shift = largest + std::log(sum);
+    const A shift = log_sum(logits, vocab);
     losses[row] = shift - load(logits[target]);
     if (!gradient) continue;
     const A target_gradient = scale * (exponential(load(logits[target]) - shift) - A(1));
@@ -216,16 +129,7 @@ template <class T>
 void softmax(const T* logits, T* probabilities, Acc<T>* log_sums, int64_t rows, int64_t n) {
   using A = Acc<T>;
   for (int64_t row = 0; row < rows; ++row, logits += n, probabilities += n) {
-    A largest = load(logits[0]);
-#pragma omp simd reduction(max : largest)
-    for (int64_t i = 0; i < n; ++i) {
-      const A value = load(logits[i]);
-      largest = value > largest ? value : largest;
-    }
-    A sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; ++i) sum += exponential(load(logits[i]) - largest);
-    const A shift = largest + std::log(sum);
+    const A shift = log_sum(logits, n);
     log_sums[row] = shift;
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) store(&probabilities[i], exponential(load(logits[i]) - shift));
