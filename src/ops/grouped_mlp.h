@@ -45,5 +45,7 @@ torch::Tensor grouped_mlp_on_device(const torch::Tensor& x, const torch::Tensor&
 // All rows through the only expert of `weights` (E = 1). x [N, D] -> [N, D].
 torch::Tensor dense_mlp(const torch::Tensor& x, const MlpWeights& weights, Activation activation,
                         Inner inner = Inner::kKept);
+// The same in plain ATen operations, on any device.
+torch::Tensor dense_mlp_reference(const torch::Tensor& x, const MlpWeights& weights, Activation activation);
 
 }  // namespace switchyard
