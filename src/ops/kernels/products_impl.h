@@ -10,6 +10,8 @@
 #include <immintrin.h>
 #endif
 
+#include <cstring>
+
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/scalars_impl.h"
 
@@ -191,9 +193,8 @@ void pack_right(const T* x, int64_t stride, int64_t rows, int64_t count, int64_t
 // 16 rows of 16 words, `from` bytes apart, become 16 columns of rows `to` words apart.
 inline void transpose_16_words(const void* x, int64_t from, uint32_t* out, int64_t to) {
   Vector<uint32_t> a[16], b[16];
-  for (int i = 0; i < 16; ++i) {
-    a[i] = load_vector(reinterpret_cast<const uint32_t*>(static_cast<const char*>(x) + i * from));
-  }
+  // Rows of an odd number of bfloat16 begin between two words.
+  for (int i = 0; i < 16; ++i) std::memcpy(&a[i], static_cast<const char*>(x) + i * from, sizeof(a[i]));
   // Pairs of rows are mixed word by word, then pairs of pairs, within each quarter of a vector; then the quarters.
   for (int i = 0; i < 16; i += 2) {
     b[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
