@@ -13,12 +13,6 @@ namespace {
 // Losses of every layer and step, each one operation forward and one backward: in a small model it is their number that
 // takes time. On the CPU, [T, E] and [E] of one type.
 
-// Calls f(first, last) for rows of [rows, E], on several threads where it pays.
-template <class F>
-void over_rows(const Tensor& x, const F& f) {
-  parallel_rows(x.size(0), x.size(1), f);
-}
-
 // E * sum_e load_e * mean_t p_te.
 struct LoadBalancingLoss : torch::autograd::Function<LoadBalancingLoss> {
   static Tensor forward(AutogradContext* context, const Tensor& probabilities_any, const Tensor& load) {
@@ -69,7 +63,7 @@ struct RouterZLoss : torch::autograd::Function<RouterZLoss> {
     Tensor loss = torch::empty({}, logits.options());
     with_wide_type(logits, [&]<class T>(T) {
       const int64_t experts = logits.size(1);
-      over_rows(logits, [&](int64_t begin, int64_t end) {
+      parallel_rows(logits.size(0), experts, [&](int64_t begin, int64_t end) {
         kernels::kernels<T>().softmax(input<T>(logits) + begin * experts, output<T>(probabilities) + begin * experts,
                                       output<T>(log_sums) + begin, end - begin, experts);
       });
@@ -92,7 +86,7 @@ struct RouterZLoss : torch::autograd::Function<RouterZLoss> {
     const Tensor d_logits = torch::empty_like(probabilities);
     with_wide_type(probabilities, [&]<class T>(T) {
       const int64_t experts = probabilities.size(1);
-      over_rows(probabilities, [&](int64_t begin, int64_t end) {
+      parallel_rows(probabilities.size(0), experts, [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t) {
           const T factor = input<T>(log_sums)[t] * static_cast<T>(scale);
           const T* p = input<T>(probabilities) + t * experts;

@@ -218,11 +218,10 @@ struct MlpGradients {
     const int64_t width = down.size(2);
     for_each_piece(offsets, group, weights_of_one(up, down), [&](const Piece& piece) {
       const Tensor d_activation = torch::empty({piece.count, width}, x.options());
-      product(type, rows_of(d_activation, 0, piece.count), rows_of(dy, piece), matrix_of(down, piece.expert),
-              ProductForm::kPlain);
+      product(type, view_of(d_activation), rows_of(dy, piece), matrix_of(down, piece.expert), ProductForm::kPlain);
       const MatrixView part = rows_of(d_hidden, piece.begin - group.begin, piece.count);
       const Tensor again = hidden.defined() ? Tensor() : torch::empty({piece.count, up.size(1)}, x.options());
-      const MatrixView values = hidden.defined() ? rows_of(hidden, piece) : rows_of(again, 0, piece.count);
+      const MatrixView values = hidden.defined() ? rows_of(hidden, piece) : view_of(again);
       if (!hidden.defined()) up_product(values, piece, x, up, up_bias);
       activation_backward(type, kind, values.data, d_activation.const_data_ptr(), part.data,
                           rows_of(activation, piece.begin - group.begin, piece.count).data, piece.count, width);
@@ -264,12 +263,12 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp> {
     const int64_t width = down.size(2);
     for_each_piece(offsets, all_of(offsets), weights_of_one(up, down), [&](const Piece& piece) {
       const Tensor own = hidden.defined() ? hidden : rows_of_hidden(piece.count);
-      const MatrixView part = hidden.defined() ? rows_of(own, piece) : rows_of(own, 0, piece.count);
+      const MatrixView part = hidden.defined() ? rows_of(own, piece) : view_of(own);
       up_product(part, piece, x, up, up_bias);
       const Tensor activated = torch::empty({piece.count, width}, x.options());
       activation_forward(type, activation, part.data, activated.mutable_data_ptr(), piece.count, width);
-      product(type, rows_of(y, piece), rows_of(activated, 0, piece.count), matrix_of(down, piece.expert),
-              ProductForm::kTransposedB, bias_of(down_bias, piece.expert));
+      product(type, rows_of(y, piece), view_of(activated), matrix_of(down, piece.expert), ProductForm::kTransposedB,
+              bias_of(down_bias, piece.expert));
     });
     zero_from(y, used_rows(offsets));
     context->save_for_backward({x, offsets, up, down, hidden, up_bias, down_bias});

@@ -53,8 +53,8 @@ void add_weight_gradient(Tensor& d_weight, const Tensor& d_logits, const Tensor&
     d_weight.add_(matrix_product(d_logits.t(), hidden));
     return;
   }
-  const auto view = [](const Tensor& x) { return MatrixView{x.mutable_data_ptr(), x.size(0), x.size(1)}; };
-  product_add(hidden.scalar_type(), view(d_weight), view(d_logits), view(hidden), kernels::ProductForm::kTransposedA);
+  product_add(hidden.scalar_type(), view_of(d_weight), view_of(d_logits), view_of(hidden),
+              kernels::ProductForm::kTransposedA);
 }
 
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {

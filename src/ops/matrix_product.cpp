@@ -164,12 +164,6 @@ void product_add(torch::ScalarType type, const MatrixView& out, const MatrixView
 
 namespace {
 
-// A contiguous tensor of one or more rows, or the transpose of one, as it lies in memory.
-MatrixView memory_of(const Tensor& x, bool transposed) {
-  return transposed ? MatrixView{x.mutable_data_ptr(), x.size(1), x.size(0)}
-                    : MatrixView{x.mutable_data_ptr(), x.size(0), x.size(1)};
-}
-
 void product_of(Tensor& out, const Tensor& a, const Tensor& b, const Tensor& bias) {
   const bool a_transposed = !a.is_contiguous();
   const bool b_transposed = !b.is_contiguous();
@@ -191,7 +185,7 @@ void product_of(Tensor& out, const Tensor& a, const Tensor& b, const Tensor& bia
   const ProductForm form = b_transposed   ? ProductForm::kTransposedB
                            : a_transposed ? ProductForm::kTransposedA
                                           : ProductForm::kPlain;
-  product(out.scalar_type(), memory_of(out, false), memory_of(a, a_transposed), memory_of(b, b_transposed), form,
+  product(out.scalar_type(), view_of(out), view_of(a, a_transposed), view_of(b, b_transposed), form,
           bias.defined() ? bias.const_data_ptr() : nullptr);
 }
 

@@ -13,6 +13,10 @@ struct MatrixView {
   int64_t rows;
   int64_t columns;
 };
+// A contiguous tensor as one, or with `transposed` the transpose of a contiguous one as it lies in memory.
+inline MatrixView view_of(const torch::Tensor& x, bool transposed = false) {
+  return {x.mutable_data_ptr(), x.size(transposed ? 1 : 0), x.size(transposed ? 0 : 1)};
+}
 
 // out = a b (+ bias, a row, where it is not null) in this form (kernels.h) on matrices of one type: float32, float64 or
 // bfloat16. Takes, on all threads that are free:

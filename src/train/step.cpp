@@ -41,9 +41,8 @@ bool is_logged_step(const Config& config, int64_t step) {
 
 namespace {
 
-void add_parts(Tensor& total, const std::vector<Tensor>& parts) {
-  total = total.defined() ? total + torch::stack(parts) : torch::stack(parts);
-}
+void add(Tensor& total, const Tensor& part) { total = total.defined() ? total + part : part; }
+void add_parts(Tensor& total, const std::vector<Tensor>& parts) { add(total, torch::stack(parts)); }
 
 void accumulate_measures(RoutingTotals& totals, const std::vector<RouterOutput>& routers) {
   std::vector<Tensor> squares;
@@ -97,12 +96,9 @@ void accumulate_routing(RoutingTotals& totals, const std::vector<RouterOutput>& 
   }
   totals.observed.resize(routers.size());
   for (size_t i = 0; i < routers.size(); ++i) {
-    if (!routers[i].observed.defined()) continue;
-    torch::Tensor& sum = totals.observed[i];
-    sum = sum.defined() ? sum + routers[i].observed : routers[i].observed;
+    if (routers[i].observed.defined()) add(totals.observed[i], routers[i].observed);
   }
-  const Tensor all_counts = torch::stack(counts).to(torch::kFloat64);
-  totals.tokens_per_expert = totals.tokens_per_expert.defined() ? totals.tokens_per_expert + all_counts : all_counts;
+  add(totals.tokens_per_expert, torch::stack(counts).to(torch::kFloat64));
   add_parts(totals.dropped, dropped);
   if (logged) accumulate_probabilities(totals, routers);
   accumulate_measures(totals, routers);
@@ -118,7 +114,7 @@ void accumulate_depths(DepthTotals& totals, const std::vector<DepthOutput>& dept
     totals.layers.push_back(depth.layer);
     counts.push_back(depth_counts(depth));
   }
-  totals.counts = totals.counts.defined() ? totals.counts + torch::stack(counts) : torch::stack(counts);
+  add_parts(totals.counts, counts);
   totals.num_tokens += depths[0].passed.numel();
 }
 
@@ -198,8 +194,7 @@ void TrainingStep::one_micro_batch(const BatchTensors& batch, double share, Tens
   const StepPartScope part(StepPart::kStatistics);
   accumulate_routing(routing_, output.routers, logged);
   accumulate_depths(depths_, output.depths);
-  const Tensor wide = torch::stack(parts).to(torch::kFloat64) * share;
-  sums.losses = sums.losses.defined() ? sums.losses + wide : wide;
+  add(sums.losses, torch::stack(parts).to(torch::kFloat64) * share);
 }
 
 bool TrainingStep::needs_global_load() const {

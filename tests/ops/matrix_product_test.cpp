@@ -37,8 +37,7 @@ TEST_P(MatrixProductTypes, ProductsAreAdded) {
   const auto wide = GetParam() == kF64 ? kF64 : kF32;
   const Tensor before = random_tensor({70, 30}, 3).to(wide);
   const Tensor out = before.clone();
-  const auto view = [](const Tensor& x) { return MatrixView{x.mutable_data_ptr(), x.size(0), x.size(1)}; };
-  product_add(GetParam(), view(out), view(a), view(b), kernels::ProductForm::kTransposedA);
+  product_add(GetParam(), view_of(out), view_of(a), view_of(b), kernels::ProductForm::kTransposedA);
   EXPECT_TRUE(close(out, before.to(kF64) + torch::mm(a.to(kF64).t(), b.to(kF64)), wide));
 }
 

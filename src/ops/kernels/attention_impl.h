@@ -33,28 +33,25 @@ struct AttentionScratch {
   size_t bytes = 0;
 
   AttentionScratch(const AttentionShape& shape, void* memory) {
-    auto* base = static_cast<char*>(memory);
     const int64_t columns = round_up_to(shape.sequence, kLanes<A>);
     const int64_t head = round_up_to(shape.head_dim, kLanes<A>);
     const int64_t value = round_up_to(shape.value_dim, kLanes<A>);
-    const auto take = [&]<class P>(P*& piece, int64_t count) {
-      piece = memory == nullptr ? nullptr : reinterpret_cast<P*>(base + bytes);
-      bytes += static_cast<size_t>(round_up_to(count * static_cast<int64_t>(sizeof(P)), 64));
-    };
-    take(keys, words<T>(shape.head_dim) * columns);
-    take(values, larger(words<T>(shape.sequence) * value, words<T>(shape.value_dim) * columns));
-    take(key_rows, words<T>(shape.sequence) * head);
-    take(queries, kBlock * words<T>(shape.head_dim));
-    take(query_rows, words<T>(kBlock) * head);
-    take(outs, kBlock * words<T>(shape.value_dim));
-    take(out_rows, words<T>(kBlock) * value);
-    take(left, kBlock * words<T>(columns));
-    take(left_columns, words<T>(kBlock) * columns);
-    take(scores, kBlock * columns);
-    take(d_scores, kBlock * columns);
-    take(result, kBlock * larger(head, value));
-    take(d_keys, columns * head);
-    take(d_values, columns * value);
+    ScratchPieces pieces{memory};
+    pieces.take(keys, words<T>(shape.head_dim) * columns);
+    pieces.take(values, larger(words<T>(shape.sequence) * value, words<T>(shape.value_dim) * columns));
+    pieces.take(key_rows, words<T>(shape.sequence) * head);
+    pieces.take(queries, kBlock * words<T>(shape.head_dim));
+    pieces.take(query_rows, words<T>(kBlock) * head);
+    pieces.take(outs, kBlock * words<T>(shape.value_dim));
+    pieces.take(out_rows, words<T>(kBlock) * value);
+    pieces.take(left, kBlock * words<T>(columns));
+    pieces.take(left_columns, words<T>(kBlock) * columns);
+    pieces.take(scores, kBlock * columns);
+    pieces.take(d_scores, kBlock * columns);
+    pieces.take(result, kBlock * larger(head, value));
+    pieces.take(d_keys, columns * head);
+    pieces.take(d_values, columns * value);
+    bytes = pieces.bytes;
   }
 };
 

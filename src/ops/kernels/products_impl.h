@@ -64,6 +64,19 @@ int64_t words(int64_t count) {
   return (count + Packed<T>::kPerWord - 1) / Packed<T>::kPerWord;
 }
 
+// Hands out the pieces of a scratch one behind the other, each on a cache line of its own. Without memory it only
+// counts the bytes.
+struct ScratchPieces {
+  void* memory;
+  size_t bytes = 0;
+
+  template <class P>
+  void take(P*& piece, int64_t count) {
+    piece = memory == nullptr ? nullptr : reinterpret_cast<P*>(static_cast<char*>(memory) + bytes);
+    bytes += static_cast<size_t>(round_up_to(count * static_cast<int64_t>(sizeof(P)), 64));
+  }
+};
+
 // --- products ----------------------------------------------------------------------------------------------------
 
 // sum += a * b, of words.

@@ -30,18 +30,16 @@ struct ProductScratch {
   size_t bytes = 0;
 
   ProductScratch(const ProductShape& shape, void* memory) {
-    const auto take = [&]<class P>(P*& piece, int64_t count) {
-      piece = memory == nullptr ? nullptr : reinterpret_cast<P*>(static_cast<char*>(memory) + bytes);
-      bytes += static_cast<size_t>(round_up_to(count * static_cast<int64_t>(sizeof(P)), 64));
-    };
     const int64_t steps = words<T>(shape.k);
     const int64_t fitting = kPackedBytes / (larger(steps, 1) * static_cast<int64_t>(sizeof(Word<T>)));
     const int64_t most = larger(1, fitting / kPanelColumns<T>) * kPanelColumns<T>;
     const int64_t all = round_up_to(shape.n, kLanes<Acc<T>>);
     columns = all < most ? all : most;
-    take(right, steps * columns);
-    take(left, kBlockRows * steps);
-    take(sums, kBlockRows * kPanelColumns<T>);
+    ScratchPieces pieces{memory};
+    pieces.take(right, steps * columns);
+    pieces.take(left, kBlockRows * steps);
+    pieces.take(sums, kBlockRows * kPanelColumns<T>);
+    bytes = pieces.bytes;
   }
 };
 
