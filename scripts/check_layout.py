@@ -25,7 +25,7 @@ from pathlib import Path
 ORDER = [
     "base", "config", "data", "ops", "model", "losses", "optim", "parallel", "checkpoint", "metrics", "train", "ablate", "cli",
 ]  # fmt: skip
-TORCH_FREE = {"base", "config", "data", "metrics", "ablate"}
+TORCH_FREE = {"base", "config", "data", "metrics", "ablate", "cli"}
 TORCH_HEADER = re.compile(r"^(torch|ATen|c10|caffe2)/")
 TEST_ONLY = {"support", "integration", "scripts", "fuzz"}
 SUFFIXES = {".h", ".cpp", ".cu", ".cuh"}

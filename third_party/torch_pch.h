@@ -1,7 +1,7 @@
 // What every file that touches tensors needs: compiled once (LibTorch's headers take some twenty seconds).
 #pragma once
 
-#include <torch/torch.h>
+#include "ops/torch.h"
 
 #include <algorithm>
 #include <cmath>

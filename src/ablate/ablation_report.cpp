@@ -76,7 +76,7 @@ Json curve_json(const Series& series, size_t runs, size_t most) {
   return json;
 }
 
-Json spreads_json(const std::map<std::string, Spread>& spreads) {
+Json rounded_spreads(const std::map<std::string, Spread>& spreads) {
   Json json = Json::object();
   for (const auto& [name, spread] : spreads) {
     json[name] = {{"mean", rounded(spread.mean, 9)}, {"deviation", rounded(spread.deviation, 6)}};
@@ -138,10 +138,14 @@ class DataBuilder {
       curves[name] = curve_json(series, runs.size(), most);
       if (!is_zero(series)) nonzero_.insert(name);
     }
-    return {{"name", plan_.settings[index].label},     {"baseline", index == plan_.baseline},
-            {"finished", result.seeds.size()},         {"failed", result.failed},
-            {"tokens_per_step", tokens_per_step},      {"measures", spreads_json(result.values)},
-            {"domains", spreads_json(result.domains)}, {"curves", std::move(curves)}};
+    return {{"name", plan_.settings[index].label},
+            {"baseline", index == plan_.baseline},
+            {"finished", result.seeds.size()},
+            {"failed", result.failed},
+            {"tokens_per_step", tokens_per_step},
+            {"measures", rounded_spreads(result.values)},
+            {"domains", rounded_spreads(result.domains)},
+            {"curves", std::move(curves)}};
   }
 
   // Without a capacity nothing is dropped, and often no expert dies: such charts would say nothing.

@@ -15,8 +15,8 @@
 #include "base/files.h"
 #include "base/logging.h"
 #include "base/memory.h"
+#include "base/progress.h"
 #include "base/text.h"
-#include "metrics/progress.h"
 #include "train/signals.h"
 
 namespace switchyard {
@@ -25,7 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::milliseconds kLook{50};
+constexpr std::chrono::milliseconds kLookAtChildren{50};
 constexpr int kStoppedAfterSaving = 75;
 constexpr double kShareOfMemory =
     0.8;  // of what is free; the rest is for the page cache and for errors of the estimate
@@ -113,7 +113,7 @@ class Runner {
       while (!stopping_ && !waiting_.empty() && active_.size() < jobs_) start_next();
       collect();
       show_progress();
-      std::this_thread::sleep_for(kLook);
+      std::this_thread::sleep_for(kLookAtChildren);
     }
     line_.clear();
     const auto failed = [&](const PlannedRun& run) { return store_.record(run).state == RunState::kFailed; };

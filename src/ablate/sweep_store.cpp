@@ -28,7 +28,7 @@ constexpr const char* kStateFile = "state.json";
 constexpr int kVersion = 1;
 // The children of a sweep that was killed save their runs before they end; so long a new one waits for them.
 constexpr std::chrono::seconds kPatience{60};
-constexpr std::chrono::milliseconds kLook{100};
+constexpr std::chrono::milliseconds kLookAtLock{100};
 
 Json read_state_file(const fs::path& folder) {
   const fs::path file = folder / kStateFile;
@@ -103,7 +103,7 @@ void SweepStore::take_lock() {
       lock_ = -1;
       throw Error("another ablate is at work in " + folder_.string() + ": stop it, or choose another run.dir");
     }
-    std::this_thread::sleep_for(kLook);
+    std::this_thread::sleep_for(kLookAtLock);
   }
 }
 

@@ -8,6 +8,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -110,8 +111,6 @@ std::string checksum(std::span<const std::byte> bytes) {
 
 std::string checksum(std::string_view bytes) { return checksum(std::as_bytes(std::span(bytes.data(), bytes.size()))); }
 
-std::string checksum_file(const std::filesystem::path& path) { return checksum(MappedFile(path).bytes()); }
-
 struct RunningChecksum::State {
   XXH3_state_t xxh3;
 };
@@ -125,6 +124,18 @@ void RunningChecksum::update(const void* bytes, size_t size) {
 }
 
 std::string RunningChecksum::text() const { return as_hexadecimal(XXH3_128bits_digest(&state_->xxh3)); }
+
+std::string checksum_file(const std::filesystem::path& path, const std::function<void(uint64_t)>& progress) {
+  constexpr size_t kPiece = 1 << 24;
+  const MappedFile file(path);
+  RunningChecksum checksum;
+  for (size_t begin = 0; begin < file.bytes().size(); begin += kPiece) {
+    const auto piece = file.bytes().subspan(begin, std::min(kPiece, file.bytes().size() - begin));
+    checksum.update(piece.data(), piece.size());
+    if (progress) progress(begin + piece.size());
+  }
+  return checksum.text();
+}
 
 DurableFile::DurableFile(std::filesystem::path path) : path_(std::move(path)) {
   descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -33,8 +34,8 @@ void sync_directory(const std::filesystem::path& path);
 // XXH3-128 of bytes, as 32 lower-case hexadecimal digits. Finds accidents, not forgery.
 std::string checksum(std::span<const std::byte> bytes);
 std::string checksum(std::string_view bytes);
-// The same of a file's content, streamed through a map. Throws Error.
-std::string checksum_file(const std::filesystem::path& path);
+// The same of a file's content, streamed through a map; `progress` gets the bytes that are done. Throws Error.
+std::string checksum_file(const std::filesystem::path& path, const std::function<void(uint64_t)>& progress = {});
 
 // The same over bytes that arrive in pieces.
 class RunningChecksum {

@@ -55,6 +55,8 @@ void log_to_file(const std::filesystem::path& path) {
   }
 }
 
-void before_terminal_message(std::function<void()> callback) { terminal_callback() = std::move(callback); }
+std::function<void()> before_terminal_message(std::function<void()> callback) {
+  return std::exchange(terminal_callback(), std::move(callback));
+}
 
 }  // namespace switchyard

@@ -21,7 +21,8 @@ void start_logging();
 void log_as_rank(int rank);
 // Adds `path` (appending) as a second place that every message goes to. Throws Error.
 void log_to_file(const std::filesystem::path& path);
-// Called before each message reaches the terminal (the progress line clears itself there); {} removes it.
-void before_terminal_message(std::function<void()> callback);
+// Called before each message reaches the terminal (the progress line clears itself there); {} removes it. Returns what
+// was called until now.
+std::function<void()> before_terminal_message(std::function<void()> callback);
 
 }  // namespace switchyard

@@ -4,11 +4,11 @@
 
 #include <filesystem>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/json.h"
+#include "checkpoint/find.h"
 #include "checkpoint/pieces.h"
 #include "checkpoint/safetensors.h"
 #include "parallel/group.h"
@@ -58,15 +58,6 @@ struct LoadOptions {
 // is missing, cut, a link, or has a wrong checksum. Without the optimizer its file is still required, with the right
 // size, but not read.
 Checkpoint load_checkpoint(const std::filesystem::path& path, const LoadOptions& options = {});
-
-// The newest complete checkpoint in `folder` (manifest present, all files there with the right sizes and checksums);
-// newer partial ones are logged as warnings with the reason and skipped. None: std::nullopt.
-std::optional<std::filesystem::path> find_latest_checkpoint(const std::filesystem::path& folder);
-
-// Turns what a user typed (a checkpoint folder, a run folder, or its checkpoints folder) into a checkpoint folder.
-// A folder of checkpoints yields the newest complete one. Throws CheckpointError saying what was looked for, or what is
-// wrong with the manifest of the checkpoint that was named.
-std::filesystem::path resolve_checkpoint(const std::filesystem::path& path);
 
 // Every file of `path` verified against its manifest, nothing loaded. Throws CheckpointError.
 void verify_checkpoint(const std::filesystem::path& path);

@@ -2,6 +2,7 @@
 
 #include "base/errors.h"
 #include "base/logging.h"
+#include "base/progress.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/guard.h"
 #include "checkpoint/manifest.h"
@@ -10,17 +11,42 @@
 namespace switchyard {
 namespace {
 
-void check_file(const std::filesystem::path& checkpoint, const std::string& name, const FileDigest& digest) {
-  check_file_size(checkpoint, name, digest);
-  check_file_checksum(checkpoint, name, digest, checksum_file(checkpoint / name));
-}
+// Holds files against their digests, and shows how far it is.
+class Verification {
+ public:
+  Verification(const std::filesystem::path& checkpoint, const std::vector<std::string>& names, const Manifest& manifest)
+      : checkpoint_(checkpoint), names_(names), manifest_(manifest) {
+    for (const std::string& name : names) total_ += manifest.files.at(name).bytes;
+  }
+
+  void run() {
+    for (const std::string& name : names_) check_file(name, manifest_.files.at(name));
+  }
+
+ private:
+  static int64_t megabytes(uint64_t bytes) { return static_cast<int64_t>(bytes / 1'000'000); }
+
+  void check_file(const std::string& name, const FileDigest& digest) {
+    check_file_size(checkpoint_, name, digest);
+    const std::string found = checksum_file(
+        checkpoint_ / name, [&](uint64_t bytes) { progress_.update(megabytes(done_ + bytes), megabytes(total_)); });
+    check_file_checksum(checkpoint_, name, digest, found);
+    done_ += digest.bytes;
+  }
+
+  const std::filesystem::path& checkpoint_;
+  const std::vector<std::string>& names_;
+  const Manifest& manifest_;
+  uint64_t total_ = 0;
+  uint64_t done_ = 0;
+  WorkProgress progress_{"MB verified"};
+};
 
 TensorMap load_tensors(const std::filesystem::path& checkpoint, const char* file, const Manifest& manifest) {
+  const std::vector<std::string> names = part_files(manifest.files, file, (checkpoint / kManifestFile).string());
+  Verification(checkpoint, names, manifest).run();
   std::vector<std::filesystem::path> paths;
-  for (const std::string& name : part_files(manifest.files, file, (checkpoint / kManifestFile).string())) {
-    check_file(checkpoint, name, manifest.files.at(name));
-    paths.push_back(checkpoint / name);
-  }
+  for (const std::string& name : names) paths.push_back(checkpoint / name);
   return read_pieces(paths);
 }
 
@@ -72,7 +98,9 @@ void verify_checkpoint(const std::filesystem::path& path) {
   with_checkpoint_errors([&] {
     const Manifest manifest = read_manifest(path);
     for (const auto& [name, digest] : manifest.files) check_file_size(path, name, digest);
-    for (const auto& [name, digest] : manifest.files) check_file(path, name, digest);
+    std::vector<std::string> names;
+    for (const auto& [name, digest] : manifest.files) names.push_back(name);
+    Verification(path, names, manifest).run();
   });
 }
 

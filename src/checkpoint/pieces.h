@@ -1,13 +1,12 @@
 // Tensors that are spread over several files: each rank of a run writes the parts that it owns.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "checkpoint/safetensors.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -1,14 +1,13 @@
 // The safetensors file format: reading with every check before any allocation, and durable writing.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <filesystem>
 #include <map>
 #include <string>
 
 #include "base/files.h"
 #include "checkpoint/safetensors_header.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

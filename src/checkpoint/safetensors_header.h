@@ -1,8 +1,6 @@
 // The header of a safetensors file, checked as a whole before anything of a tensor's size is allocated.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -11,6 +9,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "ops/torch.h"
 
 namespace switchyard {
 

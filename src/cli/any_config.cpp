@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/find.h"
 #include "config/load.h"
 
 namespace switchyard {

@@ -3,10 +3,8 @@
 #include <cstdio>
 #include <memory>
 
-#include "base/errors.h"
 #include "cli/commands.h"
-#include "train/evaluate.h"
-#include "train/routed_batches.h"
+#include "train/evaluation.h"
 
 namespace switchyard {
 namespace {
@@ -29,15 +27,10 @@ void print_routing(const std::vector<ModalityRouting>& routing) {
 }
 
 int run_eval(const EvalOptions& options) {
-  LoadedModel loaded = load_model(options.checkpoint, options.overrides);
-  warn_if_not_causal(loaded.config);
-  set_threads(loaded.config);
-  const Dataset dataset = open_dataset_of(loaded);
-  const Evaluation evaluation =
-      evaluate(loaded.model, dataset, loaded.config, choose_device(loaded.config), *World::alone()).value();
+  const auto [evaluation, step] = evaluate_checkpoint(options.checkpoint, options.overrides);
   if (options.json) {
     OrderedJson json = evaluation_json(evaluation);
-    json["step"] = loaded.step;
+    json["step"] = step;
     for (const ModalityRouting& routing : evaluation.routing) {
       json["routing_by_modality"].push_back(modality_json(routing));
     }

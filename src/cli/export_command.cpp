@@ -2,13 +2,9 @@
 #include <cstdio>
 #include <memory>
 
-#include "base/errors.h"
-#include "base/logging.h"
-#include "base/text.h"
-#include "checkpoint/huggingface/convert.h"
-#include "checkpoint/huggingface/tokenizer_files.h"
+#include "checkpoint/huggingface/family.h"
 #include "cli/commands.h"
-#include "train/run_state.h"
+#include "train/huggingface.h"
 
 namespace switchyard {
 namespace {
@@ -20,32 +16,12 @@ struct ExportOptions {
   std::string out;
 };
 
-HfFamily chosen_family(const ExportOptions& options, const Config& config) {
-  if (options.family.empty()) return nearest_hf_family(config);
-  return *hf_family_named(options.family);  // the command line was checked
-}
-
-// What the folder can't say and transformers does otherwise.
-void warn_of_differences(const Config& config) {
-  if (config.moe && config.moe->eval_capacity_factor) {
-    log_warning("moe.eval_capacity_factor is " + formatted("%g", *config.moe->eval_capacity_factor) +
-                ": switchyard eval drops tokens of full experts, transformers none, so losses can differ");
-  }
-}
-
 int run_export(const ExportOptions& options) {
-  const auto folder = resolve_checkpoint(options.checkpoint);
-  const Checkpoint checkpoint = load_checkpoint(folder, {.optimizer = false});
-  const Config config = checkpoint_config(checkpoint, folder, {});
-  const auto tokenizer = checkpoint_tokenizer(checkpoint, folder);
-  const HfFamily family = chosen_family(options, config);
-  const auto files = hf_tokenizer_files(*tokenizer);
-  export_hf_model(options.out, family, config, checkpoint.model, tokenizer->end_of_text(), files);
-  warn_of_differences(config);
+  const Exported exported = export_checkpoint(options.checkpoint, options.family, options.out);
   std::string names;
-  for (const auto& [name, text] : files) names += (names.empty() ? "" : ", ") + name;
-  std::printf("wrote %s: %s, step %ld; tokenizer: %s\n", options.out.c_str(), architecture_of(family).c_str(),
-              checkpoint.step, names.c_str());
+  for (const std::string& name : exported.tokenizer_files) names += (names.empty() ? "" : ", ") + name;
+  std::printf("wrote %s: %s, step %ld; tokenizer: %s\n", options.out.c_str(), exported.architecture.c_str(),
+              exported.step, names.c_str());
   return kExitDone;
 }
 

@@ -1,13 +1,10 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 
-#include "base/errors.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "train/place_experts.h"
-#include "train/run_state.h"
 
 namespace switchyard {
 namespace {
@@ -27,30 +24,18 @@ void print_line(const std::string& name, const PlacementChange& change) {
 }
 
 int run_place(const PlaceOptions& options) {
-  if (std::filesystem::exists(std::filesystem::symlink_status(options.out))) {
-    throw CheckpointError(options.out + " exists already; place writes a new folder");
-  }
-  const auto folder = resolve_checkpoint(options.checkpoint);
-  Checkpoint checkpoint = load_checkpoint(folder);
-  const Config config = checkpoint_config(checkpoint, folder, {});
-  const RoutingTrace trace = read_routing_trace(options.trace);
-  const Placements placements = choose_placements(trace, config, options.ranks);
-  permute_experts(checkpoint, config, placements);
-  save_checkpoint_as(options.out, checkpoint);
-
+  const PlacedCheckpoint placed = place_checkpoint(options.checkpoint, options.trace, options.ranks, options.out);
   std::printf("%-10s %14s %17s %19s %27s\n", "", "choices/token", "ranks/token", "busiest rank/mean", "bytes/token");
   std::printf("%-10s %14s %8s %8s %10s %8s %14s %12s\n", "", "", "before", "after", "before", "after", "before",
               "after");
-  for (const auto& [layer, order] : placements) {
-    print_line("layer " + std::to_string(layer), change_of_layer(trace, layer, placements, config, options.ranks));
-  }
-  const PlacementChange all = change_of_all(trace, placements, config, options.ranks);
-  print_line("all", all);
+  for (const auto& [layer, change] : placed.layers) print_line("layer " + std::to_string(layer), change);
+  print_line("all", placed.all);
   std::printf(
       "\nwrote %s: %s tokens of trace, %ld ranks\n"
       "bytes: forward and backward, where a token's choices of one rank travel as one row; a row for each choice (as "
       "train sends them) takes %s wherever experts stand\n",
-      options.out.c_str(), with_thousands(trace.tokens).c_str(), options.ranks, as_bytes_text(all.unmerged).c_str());
+      options.out.c_str(), with_thousands(placed.trace_tokens).c_str(), options.ranks,
+      as_bytes_text(placed.all.unmerged).c_str());
   return kExitDone;
 }
 

@@ -4,7 +4,7 @@
 
 #include "base/text.h"
 #include "cli/commands.h"
-#include "train/serving.h"
+#include "train/serve_report.h"
 
 namespace switchyard {
 namespace {
@@ -38,10 +38,7 @@ void print_report(const OrderedJson& report) {
 }
 
 int run_serve_report(const ServeReportOptions& options) {
-  LoadedModel loaded = load_model(options.checkpoint, options.overrides);
-  require_experts(loaded, options.checkpoint);
-  set_threads(loaded.config);
-  const OrderedJson report = study_serving(loaded, open_dataset_of(loaded), options.checkpoint, options.serving);
+  const OrderedJson report = serve_report(options.checkpoint, options.overrides, options.serving);
   if (options.json) {
     std::printf("%s\n", report.dump(2).c_str());
   } else {

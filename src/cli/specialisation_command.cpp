@@ -5,7 +5,7 @@
 #include "base/files.h"
 #include "cli/commands.h"
 #include "metrics/page.h"
-#include "train/specialisation.h"
+#include "train/study_specialisation.h"
 
 namespace switchyard {
 namespace {

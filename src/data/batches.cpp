@@ -42,6 +42,16 @@ std::span<int32_t> row(TokenBatch& batch, int64_t index) {
   return std::span(batch.tokens).subspan(static_cast<size_t>(index) * width, width);
 }
 
+int64_t windows_of(const Domain& domain, int64_t seq_length) {
+  check_window(domain.name, "validation", domain.validation.num_tokens(), seq_length);
+  return (domain.validation.num_tokens() - 1) / seq_length;
+}
+
+int64_t windows_evaluated(const Domain& domain, int64_t batch_size, int64_t batches, int64_t seq_length) {
+  const int64_t available = windows_of(domain, seq_length);
+  return batches > 0 && batches <= available / batch_size ? batches * batch_size : available;
+}
+
 }  // namespace
 
 TrainingSampler::TrainingSampler(const Dataset& dataset, uint64_t seed, int64_t seq_length)
@@ -95,13 +105,22 @@ int64_t TrainingSampler::begin_of(const Slot& slot) const {
   return static_cast<int64_t>(word % static_cast<uint64_t>(offsets)) + window * seq_length_;
 }
 
+int64_t num_validation_batches(const Dataset& dataset, const Config& config) {
+  const TrainingConfig& training = config.training;
+  int64_t all = 0;
+  for (const Domain& domain : dataset.domains) {
+    const int64_t windows =
+        windows_evaluated(domain, training.micro_batch_size, config.eval.batches, training.seq_length);
+    all += (windows + training.micro_batch_size - 1) / training.micro_batch_size;
+  }
+  return all;
+}
+
 std::vector<TokenBatch> validation_batches(const Dataset& dataset, int64_t domain, int64_t batch_size, int64_t batches,
                                            int64_t seq_length) {
   const Domain& source = dataset.domains.at(static_cast<size_t>(domain));
-  check_window(source.name, "validation", source.validation.num_tokens(), seq_length);
-  const int64_t available = (source.validation.num_tokens() - 1) / seq_length;
-  const bool some = batches > 0 && batches <= available / batch_size;
-  const int64_t count = some ? batches * batch_size : available;
+  const int64_t available = windows_of(source, seq_length);
+  const int64_t count = windows_evaluated(source, batch_size, batches, seq_length);
   std::vector<TokenBatch> result;
   for (int64_t first = 0; first < count; first += batch_size) {
     TokenBatch batch = empty_batch(std::min(batch_size, count - first), seq_length);

@@ -47,6 +47,9 @@ class TrainingSampler {
   Mixture mixture_;
 };
 
+// How many validation_batches() of all domains an evaluation of `config` takes.
+int64_t num_validation_batches(const Dataset& dataset, const Config& config);
+
 // Validation windows of one domain: `batches` batches of `batch_size` sequences, evenly spaced over the validation
 // shard, without overlap; all of it when batches is 0 or the shard holds fewer, and only then the last batch may be
 // smaller. Always the same ones. Throws DataError naming a domain whose validation text is shorter than one window.

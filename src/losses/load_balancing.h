@@ -5,7 +5,7 @@
 // sequences, T tokens, E experts, K experts per token.
 #pragma once
 
-#include <torch/torch.h>
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -6,8 +6,6 @@
 namespace switchyard {
 namespace {
 
-double as_double(int64_t value) { return static_cast<double>(value); }
-
 // Adds up one component that every token passes through once.
 class Sum {
  public:

@@ -7,6 +7,8 @@
 
 namespace switchyard {
 
+inline double as_double(int64_t value) { return static_cast<double>(value); }
+
 // Parameters of one norm over `width` values: a weight, and with layer_norm a bias.
 int64_t norm_parameters(const ModelConfig& model, int64_t width);
 

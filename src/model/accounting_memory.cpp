@@ -12,8 +12,6 @@
 namespace switchyard {
 namespace {
 
-double as_double(int64_t value) { return static_cast<double>(value); }
-
 // Bytes.
 struct Stage {
   double kept = 0;       // from the forward to the backward pass

@@ -3,12 +3,11 @@
 // Legend: B batch, S sequence, D hidden, H query heads, G key/value heads, hd head_dim.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <memory>
 
 #include "config/config.h"
 #include "ops/attention.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -2,9 +2,8 @@
 // Legend: B batch, S sequence, D hidden, C tokens of a sequence that are taken.
 #pragma once
 
-#include <torch/torch.h>
-
 #include "config/config.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

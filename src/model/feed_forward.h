@@ -3,10 +3,9 @@
 // Legend: E feed-forwards (1 when dense), D hidden, F width, W width of the first map's result (2F when gated, else F).
 #pragma once
 
-#include <torch/torch.h>
-
 #include "config/config.h"
 #include "ops/grouped_mlp.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -1,11 +1,10 @@
 // The normalisation that model.normalization names.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <string>
 
 #include "config/config.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -1,6 +1,7 @@
 #include "model/transformer.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <torch/nn/modules/container/modulelist.h>
 
 #include "base/random.h"
 #include "ops/linear_cross_entropy.h"

@@ -2,8 +2,6 @@
 // Legend: B batch, S sequence, T = B * S tokens, D hidden, V vocabulary, L layers.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <memory>
 #include <vector>
 
@@ -12,6 +10,7 @@
 #include "model/depth_router.h"
 #include "model/moe/moe_layer.h"
 #include "model/norm.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -2,9 +2,8 @@
 // Legend: N rows, F width, W is 2F where the activation is gated (the gate first), else F.
 #pragma once
 
-#include <torch/torch.h>
-
 #include "config/config.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

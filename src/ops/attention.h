@@ -2,9 +2,9 @@
 // Legend: B batch, S sequence, H query heads, G key/value heads (G divides H), hd head_dim.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <optional>
+
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
 
 #include "ops/kernels/kernels.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

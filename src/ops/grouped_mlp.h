@@ -2,9 +2,8 @@
 // Legend: N rows, D hidden, F expert width, E experts.
 #pragma once
 
-#include <torch/torch.h>
-
 #include "config/config.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -2,11 +2,10 @@
 // Legend: T tokens, D hidden, V vocabulary.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <optional>
 
 #include "ops/block_sizes.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -1,9 +1,8 @@
 // Matrix products, by whichever engine is fast for them, and the linear map on them.
 #pragma once
 
-#include <torch/torch.h>
-
 #include "ops/kernels/kernels.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

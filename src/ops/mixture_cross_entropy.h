@@ -2,9 +2,9 @@
 // Legend: E predictions, T tokens, D hidden, V vocabulary.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <optional>
+
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -2,7 +2,7 @@
 // Legend: T tokens, E experts, K choices of a token.
 #pragma once
 
-#include <torch/torch.h>
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -2,7 +2,7 @@
 // Legend: T tokens, D hidden, E experts, K experts per token, N = T * K rows.
 #pragma once
 
-#include <torch/torch.h>
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -2,9 +2,9 @@
 // checkpointing): what autograd would keep from the forward to the backward pass is computed again instead.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <functional>
+
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -1,7 +1,7 @@
 // Root-mean-square normalisation (Zhang and Sennrich 2019, eq. 4).
 #pragma once
 
-#include <torch/torch.h>
+#include "ops/torch.h"
 
 namespace switchyard {
 

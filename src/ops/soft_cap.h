@@ -1,7 +1,7 @@
 // Keeping scores below a bound without cutting them off.
 #pragma once
 
-#include <torch/torch.h>
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -1,7 +1,7 @@
 // Choosing the k largest of few.
 #pragma once
 
-#include <torch/torch.h>
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -1,14 +1,13 @@
 // AdamW with clipping by the global norm folded into the update.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <array>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "config/config.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -1,10 +1,10 @@
 // Parameters that the model holds in the type that it computes in, and the optimizer in float32.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <string>
 #include <vector>
+
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -2,14 +2,13 @@
 // backends.cpp alone knows the headers of Gloo and NCCL.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <chrono>
 #include <memory>
 #include <string>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
+#include "ops/torch.h"
 #include "parallel/launch.h"
 
 namespace switchyard {

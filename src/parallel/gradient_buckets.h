@@ -2,10 +2,9 @@
 // of every parameter. Legend: R ranks that hold the same parameter.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <vector>
 
+#include "ops/torch.h"
 #include "optim/adamw.h"
 #include "optim/master_weights.h"
 #include "parallel/world.h"

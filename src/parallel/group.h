@@ -3,12 +3,12 @@
 // Legend: R ranks of the group.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -13,8 +13,6 @@ namespace {
 constexpr double kBytesOfInteger = 8;  // counts, and statistics in float64
 constexpr double kSameTime = 1e-3;     // relative
 
-double as_double(int64_t value) { return static_cast<double>(value); }
-
 int64_t micro_batches_of(const Config& config) {
   return *config.training.global_batch_size / config.training.micro_batch_size;
 }

@@ -2,14 +2,13 @@
 // With one process every group has one rank and nothing is opened.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "config/config.h"
+#include "ops/torch.h"
 #include "parallel/group.h"
 #include "parallel/launch.h"
 

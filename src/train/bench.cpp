@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 #include <torch/csrc/autograd/profiler_kineto.h>
+#include <torch/cuda.h>
 
 #include <chrono>
 

@@ -6,16 +6,9 @@
 #include <vector>
 
 #include "model/transformer.h"
+#include "train/generate_text.h"
 
 namespace switchyard {
-
-struct SamplingOptions {
-  int64_t max_new_tokens = 256;
-  double temperature = 1.0;  // 0: always the most likely token
-  int64_t top_k = 0;         // only the k most likely tokens; 0: all
-  double top_p = 1.0;        // only the most likely tokens that together reach this probability (Holtzman et al. 2020)
-  uint64_t seed = 0;
-};
 
 // Chooses from logits [V] (any floating type, on any device); `position` numbers the draw, so that the same seed gives
 // the same text. Ties go to the lower id.

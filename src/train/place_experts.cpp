@@ -5,7 +5,9 @@
 
 #include "base/errors.h"
 #include "base/text.h"
+#include "checkpoint/checkpoint.h"
 #include "optim/adamw.h"
+#include "train/run_state.h"
 
 namespace switchyard {
 
@@ -200,6 +202,26 @@ void permute_experts(Checkpoint& checkpoint, const Config& config, const Placeme
   permute_tensors(checkpoint.model, config, placements);
   permute_tensors(checkpoint.optimizer, config, placements);
   permute_idle_times(checkpoint.trainer, config, placements);
+}
+
+PlacedCheckpoint place_checkpoint(const std::filesystem::path& path, const std::filesystem::path& trace_file,
+                                  int64_t ranks, const std::filesystem::path& out) {
+  if (std::filesystem::exists(std::filesystem::symlink_status(out))) {
+    throw CheckpointError(out.string() + " exists already; place writes a new folder");
+  }
+  const auto folder = resolve_checkpoint(path);
+  Checkpoint checkpoint = load_checkpoint(folder);
+  const Config config = checkpoint_config(checkpoint, folder, {});
+  const RoutingTrace trace = read_routing_trace(trace_file);
+  const Placements placements = choose_placements(trace, config, ranks);
+  permute_experts(checkpoint, config, placements);
+  save_checkpoint_as(out, checkpoint);
+  PlacedCheckpoint placed{.trace_tokens = trace.tokens, .layers = {}, .all = {}};
+  for (const auto& [layer, order] : placements) {
+    placed.layers[layer] = change_of_layer(trace, layer, placements, config, ranks);
+  }
+  placed.all = change_of_all(trace, placements, config, ranks);
+  return placed;
 }
 
 }  // namespace switchyard

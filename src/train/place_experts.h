@@ -1,15 +1,17 @@
 // Experts in another order: the same function, with other neighbours on a rank.
 #pragma once
 
+#include <filesystem>
 #include <map>
 #include <string>
 
-#include "checkpoint/checkpoint.h"
 #include "config/config.h"
 #include "metrics/expert_placement.h"
 #include "metrics/routing_trace.h"
 
 namespace switchyard {
+
+struct Checkpoint;
 
 // The order of the experts of each block that has some.
 using Placements = std::map<int64_t, ExpertOrdering>;
@@ -43,5 +45,15 @@ PlacementChange change_of_all(const RoutingTrace& trace, const Placements& place
 // did; only a tie between two experts of one token can go the other way. Throws CheckpointError: a router tensor that
 // is not known, a tensor that has not as many rows as there are experts, a trainer.json of another shape.
 void permute_experts(Checkpoint& checkpoint, const Config& config, const Placements& placements);
+
+struct PlacedCheckpoint {
+  int64_t trace_tokens = 0;
+  std::map<int64_t, PlacementChange> layers;
+  PlacementChange all;
+};
+
+// All of that from a checkpoint (as resolve_checkpoint takes it) and a file of its routing to the new checkpoint `out`.
+PlacedCheckpoint place_checkpoint(const std::filesystem::path& checkpoint, const std::filesystem::path& trace,
+                                  int64_t ranks, const std::filesystem::path& out);
 
 }  // namespace switchyard

@@ -5,8 +5,8 @@
 #include <functional>
 #include <vector>
 
+#include "base/progress.h"
 #include "data/dataset.h"
-#include "metrics/progress.h"
 #include "train/routes.h"
 #include "train/run_state.h"
 

@@ -2,12 +2,11 @@
 // Legend: B sequences, S places, T = B * S tokens, E experts, K experts per token, L MoE layers.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <vector>
 
 #include "metrics/placement.h"
 #include "model/transformer.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -3,8 +3,6 @@
 // Legend: T tokens, E experts, L MoE layers, N domains.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <map>
 #include <string>
 #include <utility>
@@ -13,6 +11,7 @@
 #include "base/json.h"
 #include "metrics/information.h"
 #include "model/transformer.h"
+#include "ops/torch.h"
 #include "parallel/group.h"
 
 namespace switchyard {

@@ -5,9 +5,9 @@
 #include <memory>
 #include <vector>
 
+#include "base/progress.h"
 #include "metrics/collapse_alarm.h"
 #include "metrics/jsonl.h"
-#include "metrics/progress.h"
 #include "metrics/tensorboard.h"
 #include "train/evaluate.h"
 #include "train/routing_probe.h"

@@ -269,4 +269,12 @@ OrderedJson study_serving(LoadedModel& loaded, const Dataset& dataset, const std
           {"placement", placement_json(last, moe.num_experts, devices)}};
 }
 
+OrderedJson serve_report(const std::string& checkpoint, const std::vector<std::string>& overrides,
+                         const ServingOptions& options) {
+  LoadedModel loaded = load_model(checkpoint, overrides);
+  require_experts(loaded, checkpoint);
+  set_threads(loaded.config);
+  return study_serving(loaded, open_dataset_of(loaded), checkpoint, options);
+}
+
 }  // namespace switchyard

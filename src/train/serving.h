@@ -7,15 +7,9 @@
 #include "base/json.h"
 #include "metrics/placement.h"
 #include "train/routed_batches.h"
+#include "train/serve_report.h"
 
 namespace switchyard {
-
-struct ServingOptions {
-  std::vector<int64_t> batch_sizes = {1, 2, 4, 8, 16, 32, 64, 128, 256};
-  int64_t prompt = 16;  // tokens of each text that are read first, not measured
-  int64_t steps = 64;   // decoding steps that are measured
-  int devices = 4;      // over which experts are placed
-};
 
 // Bytes of weights that a decoding step reads.
 struct WeightBytes {

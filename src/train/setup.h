@@ -1,13 +1,12 @@
 // From a configuration to the things a run is made of.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 
 #include "config/config.h"
 #include "data/batches.h"
 #include "model/transformer.h"
+#include "ops/torch.h"
 #include "optim/adamw.h"
 #include "optim/master_weights.h"
 #include "parallel/launch.h"

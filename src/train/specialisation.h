@@ -10,14 +10,9 @@
 #include "metrics/placement.h"
 #include "metrics/token_classes.h"
 #include "train/routed_batches.h"
+#include "train/study_specialisation.h"
 
 namespace switchyard {
-
-struct SpecialisationOptions {
-  int64_t shufflings = 200;     // of the permutation baselines
-  uint64_t seed = 1;            // of those
-  int64_t sample_tokens = 240;  // of the coloured text of each domain
-};
 
 // Gathers routed validation batches of one checkpoint.
 class SpecialisationStudy {
@@ -71,10 +66,5 @@ std::vector<std::string> position_names(int64_t seq_length);
 
 // One sentence on the layer whose experts tell the most about the domain.
 std::string domain_verdict(const OrderedJson& layers, size_t num_domains);
-
-// The routes of `checkpoints` over the validation data of the first one, as {"checkpoints": [...]}, one entry each.
-// Throws ConfigError where they can't be compared: dense, other layers or experts, or another tokenizer.
-OrderedJson study_specialisation(const std::vector<std::string>& checkpoints, const std::vector<std::string>& overrides,
-                                 const SpecialisationOptions& options);
 
 }  // namespace switchyard

@@ -2,13 +2,12 @@
 // Legend: L MoE layers, E experts, T tokens of the step.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "ops/torch.h"
 #include "parallel/gradient_buckets.h"
 #include "parallel/world.h"
 #include "train/setup.h"

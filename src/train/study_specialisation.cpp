@@ -1,3 +1,5 @@
+#include "train/study_specialisation.h"
+
 #include "base/errors.h"
 #include "base/logging.h"
 #include "base/text.h"

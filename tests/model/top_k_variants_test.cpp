@@ -1,5 +1,7 @@
 // Sigmoid scores, expert bias, groups, random second experts, null experts and Switch: what top-k routing has besides
 // the choices of router_test.cpp.
+#include <torch/optim/sgd.h>
+
 #include <cmath>
 #include <limits>
 

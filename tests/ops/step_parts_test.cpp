@@ -1,11 +1,12 @@
 #include "ops/step_parts.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <numeric>
 #include <set>
 #include <thread>
+
+#include "ops/torch.h"
 
 namespace switchyard {
 namespace {

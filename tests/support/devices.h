@@ -2,7 +2,9 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/cuda.h>
+
+#include "ops/torch.h"
 
 namespace switchyard::test {
 

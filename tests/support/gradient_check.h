@@ -2,7 +2,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "ops/torch.h"
 #include "tests/support/one_thread.h"
 
 namespace switchyard::test {

@@ -2,11 +2,11 @@
 // Legend: S sequence, H query heads, G key/value heads.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cmath>
 #include <optional>
 #include <vector>
+
+#include "ops/torch.h"
 
 namespace switchyard::test {
 

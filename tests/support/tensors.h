@@ -3,11 +3,11 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <string>
 #include <vector>
 
+#include "ops/torch.h"
 #include "tests/support/tolerances.h"
 
 namespace switchyard::test {

@@ -1,7 +1,7 @@
 // The one table of how closely numbers must agree.
 #pragma once
 
-#include <torch/torch.h>
+#include "ops/torch.h"
 
 namespace switchyard::test {
 

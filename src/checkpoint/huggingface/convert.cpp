@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/progress.h"
 #include "base/text.h"
 #include "checkpoint/guard.h"
 #include "checkpoint/huggingface/config_json.h"
@@ -137,8 +138,10 @@ ImportedModel import_hf_model(const std::filesystem::path& path) {
   ImportedModel imported{model.family, model.config, {}};
   try {
     for (const ModelTensor& tensor : mapping.ours) imported.model[tensor.name] = torch::empty(tensor.shape);
-    for (const TensorPart& part : mapping.parts) {
+    WorkProgress progress("tensors read");
+    for (size_t done = 0; const TensorPart& part : mapping.parts) {
       put_part(imported.model.at(part.ours), part, folder.load(names.at(part.theirs)));
+      progress.update(static_cast<int64_t>(++done), static_cast<int64_t>(mapping.parts.size()));
     }
   } catch (const c10::Error& error) {
     throw CheckpointError(path.string() + " can't be loaded: " + error.what_without_backtrace());

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/files.h"
+#include "base/progress.h"
 #include "base/text.h"
 #include "checkpoint/guard.h"
 #include "checkpoint/manifest.h"
@@ -71,7 +72,9 @@ void write_tensors(const fs::path& folder, const std::vector<HfTensor>& tensors,
   const auto shards = into_shards(tensors, shard_bytes);
   Json index = {{"metadata", {{"total_size", 0}}}, {"weight_map", Json::object()}};
   uint64_t total = 0;
+  WorkProgress progress("files written");
   for (size_t i = 0; i < shards.size(); ++i) {
+    progress.update(static_cast<int64_t>(i), static_cast<int64_t>(shards.size()));
     const std::string name = shards.size() == 1 ? kTensorFile : shard_name(i + 1, shards.size());
     TensorMap map;
     for (const HfTensor* tensor : shards[i]) {

@@ -2,8 +2,6 @@
 // files beside them.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -12,6 +10,7 @@
 
 #include "base/json.h"
 #include "checkpoint/safetensors.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -3,14 +3,13 @@
 // Legend: D hidden, H query heads, G key/value heads, hd head_dim, E experts, F width of a feed-forward, V vocabulary.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstddef>
 #include <limits>
 #include <string>
 #include <vector>
 
 #include "checkpoint/huggingface/family.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

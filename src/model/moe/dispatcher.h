@@ -3,12 +3,11 @@
 // Legend: T tokens, D hidden, E experts, K experts per token.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <functional>
 
 #include "model/moe/router.h"
 #include "ops/permutation.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

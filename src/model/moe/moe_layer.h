@@ -2,14 +2,13 @@
 // Legend: T tokens, D hidden, E experts.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <memory>
 
 #include "config/config.h"
 #include "model/feed_forward.h"
 #include "model/moe/dispatcher.h"
 #include "model/moe/router.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -3,11 +3,10 @@
 // Legend: T tokens, D hidden, E experts, K experts per token, N = T * K rows.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <array>
 
 #include "ops/permutation.h"
+#include "ops/torch.h"
 
 namespace switchyard::cuda {
 

@@ -1,7 +1,7 @@
 // What routers keep of their training batches for evaluation, where the other tokens of a batch must not matter.
 #pragma once
 
-#include <torch/torch.h>
+#include "ops/torch.h"
 
 namespace switchyard {
 

@@ -2,9 +2,8 @@
 // Legend: T tokens, E experts, G groups, K choices per token.
 #pragma once
 
-#include <torch/torch.h>
-
 #include "config/config.h"
+#include "ops/torch.h"
 
 namespace switchyard {
 

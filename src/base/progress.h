@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace switchyard {
@@ -48,6 +49,7 @@ class WorkProgress {
 
  private:
   std::string what_;
+  std::function<void()> other_line_;  // what messages cleared before
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   ProgressLine line_;
 };

@@ -1,4 +1,4 @@
-#include "metrics/progress.h"
+#include "base/progress.h"
 
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -110,11 +110,11 @@ void ProgressLine::clear() {
 }
 
 WorkProgress::WorkProgress(std::string what) : what_(std::move(what)) {
-  before_terminal_message([this] { line_.clear(); });
+  other_line_ = before_terminal_message([this] { line_.clear(); });
 }
 
 WorkProgress::~WorkProgress() {
-  before_terminal_message({});
+  before_terminal_message(std::move(other_line_));
   line_.clear();
 }
 
