@@ -6,7 +6,8 @@
 #   scripts/lint.sh --strict   a missing tool is an error, as in CI
 #   scripts/lint.sh --fix      lets clang-format rewrite what it would complain about
 #
-# The tools are in third_party/debian-dev.txt. clang-tidy reads build/release/compile_commands.json: configure first.
+# The tools are in third_party/debian-dev.txt. clang-tidy reads how files are compiled from build/lint, which is made by
+# configuring the preset `lint` (nothing is built).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -43,13 +44,14 @@ check_shell() {
 }
 
 check_tidy() {
-  local clang_tidy database=build/release/compile_commands.json
+  local clang_tidy database=build/lint/compile_commands.json
   clang_tidy=$(tool clang-tidy)
   [[ -n $clang_tidy ]] || { skip clang-tidy "no clang-tidy (third_party/debian-dev.txt)"; return; }
-  [[ -f $database ]] || { skip clang-tidy "no $database (cmake --preset release)"; return; }
+  cmake --preset lint >/dev/null 2>&1 || true
+  [[ -f $database ]] || { skip clang-tidy "the preset lint can't be configured (scripts/setup.sh)"; return; }
   # GCC's own warnings are the build's business; clang is not to stumble over an option that it does not know.
   find src/base src/config src/data src/metrics src/ablate -name '*.cpp' | sort |
-    xargs -r -P "$(nproc)" -n 1 "$clang_tidy" -p build/release --quiet --extra-arg=-Wno-unknown-warning-option ||
+    xargs -r -P "$(nproc)" -n 1 "$clang_tidy" -p build/lint --quiet --extra-arg=-Wno-unknown-warning-option ||
     failed+=(clang-tidy)
 }
 
