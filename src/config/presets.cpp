@@ -18,10 +18,11 @@ namespace fs = std::filesystem;
 constexpr std::string_view kPrefix = "preset:";
 constexpr const char* kVariable = "SWITCHYARD_PRESETS";
 
-// A full stop that ends a sentence, not one of "et al. 2017" or "file.yaml".
+// Where the first sentence ends, without its full stop; the one of "et al. 2017" or "file.yaml" ends none.
 size_t end_of_sentence(const std::string& text) {
   for (size_t i = 0; i + 2 < text.size(); ++i) {
-    if (text[i] == '.' && text[i + 1] == ' ' && std::isupper(static_cast<unsigned char>(text[i + 2])) != 0) return i;
+    const bool ends = text[i + 1] == ' ' && std::isupper(static_cast<unsigned char>(text[i + 2])) != 0;
+    if (ends && (text[i] == '.' || text[i] == '?')) return text[i] == '.' ? i : i + 1;
   }
   return text.ends_with('.') ? text.size() - 1 : text.size();
 }
