@@ -65,24 +65,27 @@ _switchyard() {
   fi
   case $command in
 @FLAGS@  esac
+  COMPREPLY=()
   if [[ $word == -* ]]; then
     COMPREPLY=($(compgen -W "$flags" -- "$word"))
     return
   fi
-  COMPREPLY=()
   if [[ " @WITH_CONFIG@ " == *" $command "* ]]; then
     if [[ $word == preset:* ]]; then
       COMPREPLY+=($(compgen -P preset: -W "$(switchyard presets --names 2>/dev/null)" -- "${word#preset:}"))
-    elif [[ -n $word && preset: == "$word"* ]];
-then COMPREPLY +=
-    (preset:)compopt - o nospace fi fi if[[-n $word&& $word != *= *&&" @WITH_OVERRIDES@ " == *" $command " * ]];
-then COMPREPLY += ($(compgen - W "@KEYS@" --"$word")) [[$ { #COMPREPLY[@] } - eq 0 || ${COMPREPLY[0]} != *= ]] ||
-                  compopt - o nospace fi before = $ {
-  word % "${word##*[=:]}"
-}
-if
-  [[-n $before && $COMP_WORDBREAKS == *[=:] * ]];
-then COMPREPLY = ("${COMPREPLY[@]#" $before "}")fi
+    elif [[ -n $word && preset: == "$word"* ]]; then
+      COMPREPLY+=(preset:)
+      compopt -o nospace
+    fi
+  fi
+  if [[ -n $word && $word != *=* && " @WITH_OVERRIDES@ " == *" $command "* ]]; then
+    COMPREPLY+=($(compgen -W "@KEYS@" -- "$word"))
+    if [[ ${COMPREPLY[0]} == *= ]]; then compopt -o nospace; fi
+  fi
+  before=${word%"${word##*[=:]}"}
+  if [[ -n $before && $COMP_WORDBREAKS == *[=:]* ]]; then
+    COMPREPLY=("${COMPREPLY[@]#"$before"}")
+  fi
 }
 complete -o default -F _switchyard switchyard
 )sh";
@@ -90,52 +93,45 @@ complete -o default -F _switchyard switchyard
 constexpr const char* kZsh = R"sh(#compdef switchyard
 # zsh completion of switchyard, made from its option declarations
 _switchyard_keys() {
-  local -a keys=(@KEYS@)
+  local -a keys
+  keys=(@KEYS@)
   compadd -S '' -- $keys
 }
 _switchyard_presets() {
-  local -a names=(${(f)"$(switchyard presets --names 2>/dev/null)"})
-  compadd -p preset: -- $names
+  if compset -P preset:; then
+    local -a names
+    names=(${(f)"$(switchyard presets --names 2>/dev/null)"})
+    compadd -- $names
+  else
+    compadd -S '' -- preset:
+  fi
 }
 _switchyard_config() {
-  if
-    [[$PREFIX == preset:*]];
-  then compset - P preset : local - a names = (${(f) "$(switchyard presets --names 2>/dev/null)"})
-      compadd-- $names else _alternative 'files:file:_files' 'presets:preset:compadd -S "" -- preset\:' fi
+  _switchyard_presets
+  _files
 }
 _switchyard_override() {
-  if
-    [[-z $PREFIX]];
-  then _files;
-  else _alternative 'keys:key:_switchyard_keys' 'files:file:_files';
-  fi
+  if [[ -n $PREFIX ]]; then _switchyard_keys; fi
+  _files
 }
 _switchyard_both() {
-  if
-    [[$PREFIX == preset:*]];
-  then _switchyard_config;
-  else _switchyard_config;
-  _switchyard_keys;
-  fi
+  if [[ -n $PREFIX && $PREFIX != preset:* ]]; then _switchyard_keys; fi
+  _switchyard_config
 }
 _switchyard() {
   local curcontext=$curcontext state line
-  local -a commands=(
+  local -a commands
+  commands=(
 @COMMANDS@  )
   _arguments -C @PROGRAM_FLAGS@ '1:command:->command' '*::argument:->argument'
   case $state in
-    command) _describe -t commands command commands ;
-  ;
+    command) _describe -t commands command commands ;;
     argument)
       case $line[1] in
-@FLAGS@      esac ;
-    ;
-    esac
+@FLAGS@      esac ;;
+  esac
 }
-if
-  [[$funcstack [1] == _switchyard]];
-then _switchyard "$@";
-else compdef _switchyard switchyard; fi
+if [[ $funcstack[1] == _switchyard ]]; then _switchyard "$@"; else compdef _switchyard switchyard; fi
 )sh";
 
 constexpr const char* kFish = R"sh(# fish completion of switchyard, made from its option declarations
