@@ -10,6 +10,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "config/compose.h"
+#include "config/presets.h"
 #include "config/text_check.h"
 #include "model/accounting.h"
 
@@ -170,11 +171,12 @@ class Planner {
 
   void read_base() {
     const fs::path folder = sweep_.base_place.source->folder;
-    const fs::path path = (folder / sweep_.base).lexically_normal();
-    const fs::path shown = (fs::path(sweep_.file).parent_path() / sweep_.base).lexically_normal();
+    fs::path path = (folder / sweep_.base).lexically_normal();
+    fs::path shown = (fs::path(sweep_.file).parent_path() / sweep_.base).lexically_normal();
     Problems problems;
     std::string text;
     try {
+      if (is_preset(sweep_.base)) path = shown = preset_path(sweep_.base.string());
       text = read_file(path, kMostConfigBytes);
     } catch (const Error& error) {
       throw ConfigError(as_text(sweep_.base_place) + ": key 'base': " + error.what());

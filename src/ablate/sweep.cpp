@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "config/compose.h"
 #include "config/fields.h"
+#include "config/presets.h"
 #include "config/scalars.h"
 #include "config/text_check.h"
 
@@ -286,7 +287,8 @@ Sweep parse_sweep(const std::string& text, const std::string& name, const fs::pa
   return sweep;
 }
 
-Sweep load_sweep(const fs::path& path) {
+Sweep load_sweep(const fs::path& path_or_preset) {
+  const fs::path path = preset_or_path(path_or_preset.string());
   std::string text;
   try {
     text = read_file(path, kMostConfigBytes);

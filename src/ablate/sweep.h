@@ -60,8 +60,8 @@ struct Sweep {
   Place baseline_place;
 };
 
-// Reads a sweep file (docs/ablations.md has its keys). Throws ConfigError with every problem as "file:line:column:
-// what".
+// Reads a sweep file (docs/ablations.md has its keys) or preset (config/presets.h). Throws ConfigError with every
+// problem as "file:line:column: what".
 Sweep load_sweep(const std::filesystem::path& path);
 // The same from text; `name` stands for the file in messages, `folder` is where relative paths start.
 Sweep parse_sweep(const std::string& text, const std::string& name, const std::filesystem::path& folder);

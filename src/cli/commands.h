@@ -30,6 +30,8 @@ Command add_bench(CLI::App& app);
 Command add_export(CLI::App& app);
 Command add_import(CLI::App& app);
 Command add_config(CLI::App& app);
+Command add_presets(CLI::App& app);
+Command add_completions(CLI::App& app);
 Command add_trace(CLI::App& app);
 Command add_specialisation(CLI::App& app);
 Command add_serve_report(CLI::App& app);

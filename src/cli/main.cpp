@@ -16,6 +16,7 @@
 #include "base/logging.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/version.h"
 
 namespace {
 
@@ -46,6 +47,8 @@ constexpr Entry kCommands[] = {
     {"export", "Write a checkpoint as a Hugging Face folder", add_export},
     {"import", "Make a checkpoint of a Hugging Face folder", add_import},
     {"config", "The resolved config, or the JSON schema of all keys", add_config},
+    {"presets", "The ready-made configs that preset:NAME stands for", add_presets},
+    {"completions", "Completions of a shell, or the man page", add_completions},
 };
 
 // CLI11 would only say that a subcommand is required.
@@ -62,7 +65,8 @@ int run(int argc, char** argv) {
   if (argc > 1) check_command_name(argv[1]);
   CLI::App app("Switchyard: trains sparse mixture-of-experts transformers from a YAML file.", "switchyard");
   app.require_subcommand(1);
-  app.set_version_flag("--version", SWITCHYARD_VERSION);
+  app.set_version_flag("--version", version_text,
+                       "Print version, commit, LibTorch, processor variants and CUDA or not");
   std::map<const CLI::App*, Command> commands;
   for (const Entry& entry : kCommands) {
     CLI::App* sub = app.add_subcommand(entry.name, entry.description);

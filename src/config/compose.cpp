@@ -6,6 +6,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "config/fields.h"
+#include "config/presets.h"
 #include "config/text_check.h"
 
 namespace switchyard {
@@ -113,10 +114,24 @@ std::string chain_text(const std::vector<Link>& chain) {
   return result;
 }
 
+// The file that `extends:` names, where it is and as messages show it.
+std::pair<fs::path, std::string> extended_file(const YamlNode& extends, const SourceText& from, Problems& problems) {
+  try {
+    if (is_preset(extends.text)) {
+      const fs::path path = preset_path(extends.text);
+      return {path, path.string()};
+    }
+  } catch (const ConfigError& error) {
+    problems.add(extends.place, "key 'extends': " + std::string(error.what()));
+    problems.throw_if_any();
+  }
+  return {(from.folder / extends.text).lexically_normal(),
+          (fs::path(from.name).parent_path() / extends.text).lexically_normal().string()};
+}
+
 Link load_extended(const YamlNode& extends, const std::vector<Link>& chain, Problems& problems) {
   const SourceText& from = *chain.back().source;
-  const fs::path path = (from.folder / extends.text).lexically_normal();
-  const std::string name = (fs::path(from.name).parent_path() / extends.text).lexically_normal().string();
+  const auto [path, name] = extended_file(extends, from, problems);
   std::error_code ignored;
   Link link{nullptr, fs::weakly_canonical(path, ignored), {}};
   const auto same = [&](const Link& other) { return other.identity == link.identity; };

@@ -3,6 +3,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "config/compose.h"
+#include "config/presets.h"
 #include "config/resolve.h"
 #include "config/rules.h"
 #include "config/text_check.h"
@@ -26,7 +27,8 @@ Config config_of_tree(const YamlNode& tree, Problems& problems) {
   return config;
 }
 
-Config load_config(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
+Config load_config(const std::filesystem::path& path_or_preset, const std::vector<std::string>& overrides) {
+  const std::filesystem::path path = preset_or_path(path_or_preset.string());
   std::string text;
   try {
     text = read_file(path, kMostConfigBytes);

@@ -10,8 +10,9 @@
 
 namespace switchyard {
 
-// Reads `path`, applies its `extends:` chain (a preset's keys first, relative to the file that names it), then the
-// `key=value` overrides (dotted keys, YAML values), checks everything, and fills what follows from other keys.
+// Reads `path` (or "preset:NAME", config/presets.h), applies its `extends:` chain (a preset's keys first, relative to the
+// file that names it), then the `key=value` overrides (dotted keys, YAML values), checks everything, and fills what
+// follows from other keys.
 // Relative globs in data.sources and `sentencepiece:FILE` become absolute, from the folder of the file that says them.
 // Throws ConfigError listing every problem as "file:line:column: what is wrong", overrides as "override 'key=value'".
 Config load_config(const std::filesystem::path& path, const std::vector<std::string>& overrides = {});

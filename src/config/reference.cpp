@@ -96,7 +96,8 @@ overridden on the command line as `key=value` with its dotted name, for instance
 `data.sources.0.weight=2`.
 
 `extends: FILE` at the top of a file builds on another one (relative to the file that says so): maps are merged key by
-key, lists and single values replace. Aliases, anchors and tags of YAML are not supported.
+key, lists and single values replace. `extends: preset:NAME` builds on a configuration that comes with the program;
+`switchyard presets` lists them. Aliases, anchors and tags of YAML are not supported.
 )";
 
 }  // namespace

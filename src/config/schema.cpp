@@ -120,7 +120,8 @@ OrderedJson config_schema() {
                         {"title", "Switchyard configuration"}};
   schema.update(section_schema(fields_of(config)));
   schema["properties"]["extends"] = {
-      {"description", "A file to build on, relative to this one; the keys given here replace its keys."},
+      {"description",
+       "A file to build on, relative to this one, or preset:NAME; the keys given here replace its keys."},
       {"type", type_or_null("string", true)}};
   return schema;
 }

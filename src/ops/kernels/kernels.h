@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace switchyard::kernels {
 
@@ -150,5 +151,7 @@ template <class T>
 const Kernels<T>& kernels();
 // "avx512bf16" (bf16 products, too), "avx512", "avx2" or "baseline".
 const char* instruction_set();
+// Those that the loops are compiled for, the plainest first.
+std::span<const char* const> compiled_instruction_sets();
 
 }  // namespace switchyard::kernels

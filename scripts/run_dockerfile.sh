@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Runs the steps of the Dockerfile's first stage in a bare Debian 12 made by debootstrap, where Docker is not at hand, and
+# leaves the package in DIR. Needs root; downloads about 1.5 GB and builds the whole program.
+#
+#   scripts/run_dockerfile.sh DIR
+#
+# COPY takes the files that git tracks, as they are; with them .git, for the commit that --version tells.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+out=${1:?DIR, the folder for the package, is missing}
+command -v debootstrap >/dev/null || { echo "run_dockerfile: debootstrap is missing (third_party/debian-dev.txt)" >&2; exit 1; }
+scratch=$(mktemp -d)
+trap 'rm -rf --one-file-system "$scratch"' EXIT
+root=$scratch/root
+debootstrap --variant=minbase bookworm "$root" >/dev/null
+cp /etc/resolv.conf "$root/etc/"
+mkdir -p "$out"
+
+folder=/
+within() {  # $1: a command line for the root's shell
+  unshare -m sh -c 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec env -i \
+      HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$(command -v chroot)" "$0" sh -c "$1"' \
+    "$root" "cd '$folder' && $1"
+}
+
+while read -r word rest; do
+  case "$word" in
+    FROM)
+      if [[ $rest != *" AS build" ]]; then break; fi
+      continue
+      ;;
+    WORKDIR) folder=$rest; mkdir -p "$root$rest" ;;
+    COPY)
+      [[ $rest == ". ." ]] || { echo "run_dockerfile: cannot do 'COPY $rest', only 'COPY . .'" >&2; exit 1; }
+      { git ls-files -z; printf '.git\0'; } | tar --null -T - --owner=0 --group=0 -cf - | tar -C "$root$folder" -xf -
+      ;;
+    RUN) echo "== RUN $rest"; within "$rest" ;;
+    ""|"#") ;;
+    *) echo "run_dockerfile: cannot do '$word'" >&2; exit 1 ;;
+  esac
+done < <(grep -v '^#' Dockerfile)
+cp "$root"/package/*.tar.gz "$out/"
+ls -l "$out"
