@@ -15,13 +15,20 @@ trap 'rm -rf --one-file-system "$scratch"' EXIT
 root=$scratch/root
 debootstrap --variant=minbase bookworm "$root" >/dev/null
 cp /etc/resolv.conf "$root/etc/"
+# The network as this machine reaches it: its proxies, and the certificates that it trusts.
+network=()
+for name in http_proxy https_proxy no_proxy; do network+=("$name=${!name:-}"); done
+if [[ -f /etc/ssl/certs/ca-certificates.crt ]]; then
+  cp /etc/ssl/certs/ca-certificates.crt "$root/etc/machine-certificates.crt"
+  network+=(PIP_CERT=/etc/machine-certificates.crt)
+fi
 mkdir -p "$out"
 
 folder=/
 within() {  # $1: a command line for the root's shell
-  unshare -m sh -c 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec env -i \
-      HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$(command -v chroot)" "$0" sh -c "$1"' \
-    "$root" "cd '$folder' && $1"
+  unshare -m sh -c 'root=$1 && shift && mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" &&
+      exec env -i "PATH=$PATH" chroot "$root" env "$@"' \
+    sh "$root" HOME=/root DEBIAN_FRONTEND=noninteractive "${network[@]}" sh -c "cd '$folder' && $1"
 }
 
 while read -r word rest; do
