@@ -1,4 +1,4 @@
-"""An installation under a prefix: presets, training from them, man page, completions, schema, and what --version says."""
+"""An installation under a prefix: presets, training from them, man page, completions, schema, --version."""
 
 import json
 import os
@@ -52,8 +52,10 @@ class Installed(ProgramTest):
         support.BINARY = str(self.program)
         self.addCleanup(setattr, support, "BINARY", previous)
 
-    def search_path(self):
-        return {**os.environ, "PATH": f"{self.program.parent}:{os.environ['PATH']}"}
+    def said(self, *command):
+        """What a command writes that finds the installed program in its PATH."""
+        environment = {**os.environ, "PATH": f"{self.program.parent}:{os.environ['PATH']}"}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 class Presets(Installed):
@@ -64,7 +66,8 @@ class Presets(Installed):
             self.assertTrue(Path(preset["path"]).is_relative_to(folder))
             self.assertTrue(preset["purpose"], preset["name"])
         found = {str(Path(preset["path"]).relative_to(folder)) for preset in listed}
-        self.assertEqual(found, {str(path.relative_to(SOURCE / "configs")) for path in SOURCE.glob("configs/**/*.yaml")})
+        ours = SOURCE / "configs"
+        self.assertEqual(found, {str(path.relative_to(ours)) for path in ours.rglob("*.yaml")})
         names = [preset["name"] for preset in listed]
         self.assertEqual(self.switchyard("presets", "--names").stdout.splitlines(), names)
         self.assertIn("mixtral-8x7b-tiny", names)
@@ -129,10 +132,7 @@ class Version(Installed):
 class SelfDescription(Installed):
     def complete(self, *words):
         script = self.share / "bash-completion/completions/switchyard"
-        done = subprocess.run(
-            ["bash", "--norc", "-c", BASH, "bash", script, *words], env=self.search_path(), capture_output=True, text=True, check=True
-        )
-        return done.stdout.split()
+        return self.said("bash", "--norc", "-c", BASH, "bash", script, *words).split()
 
     def test_bash(self):
         self.assertEqual(self.complete("switchyard", "tr"), ["train", "trace"])
@@ -155,10 +155,10 @@ class SelfDescription(Installed):
 
     def test_fish(self):
         script = self.check_shell("fish", "fish/vendor_completions.d/switchyard.fish")
-        for words, expected in (("tr", "train"), ("bench --st", "--steps"), ("train preset:mixt", "preset:mixtral-8x7b-tiny")):
-            ask = f"source {script}; complete -C 'switchyard {words}'"
-            done = subprocess.run(["fish", "-N", "-c", ask], env=self.search_path(), capture_output=True, text=True, check=True)
-            self.assertIn(expected, [line.split("\t")[0] for line in done.stdout.splitlines()])
+        cases = {"tr": "train", "bench --st": "--steps", "train preset:mixt": "preset:mixtral-8x7b-tiny"}
+        for words, expected in cases.items():
+            said = self.said("fish", "-N", "-c", f"source {script}; complete -C 'switchyard {words}'")
+            self.assertIn(expected, [line.split("\t")[0] for line in said.splitlines()])
 
     def test_man_page(self):
         page = self.share / "man/man1/switchyard.1"
