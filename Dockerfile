@@ -12,6 +12,9 @@ RUN scripts/package.sh --out /package
 
 FROM debian:12-slim
 COPY --from=build /package/*.tar.gz /tmp/
-RUN mkdir /opt/switchyard && tar -xzf /tmp/*.tar.gz -C /opt/switchyard --strip-components=1 && rm /tmp/*.tar.gz && ln -s /opt/switchyard/bin/switchyard /usr/local/bin/
+RUN mkdir /opt/switchyard \
+ && tar -xzf /tmp/*.tar.gz -C /opt/switchyard --strip-components=1 \
+ && rm /tmp/*.tar.gz \
+ && ln -s /opt/switchyard/bin/switchyard /usr/local/bin/
 WORKDIR /work
 ENTRYPOINT ["switchyard"]

@@ -37,7 +37,8 @@ case "$kind" in
   bare) make_bare_root ;;
   --debian)
     command -v debootstrap >/dev/null || skip "debootstrap is missing (third_party/debian-dev.txt)"
-    debootstrap --variant=minbase bookworm "$root" >"$scratch/log" 2>&1 || fail "debootstrap: $(tail -n 2 "$scratch/log")"
+    debootstrap --variant=minbase bookworm "$root" >"$scratch/log" 2>&1 ||
+      fail "debootstrap: $(tail -n 2 "$scratch/log")"
     ;;
   --root) root=${3:?DIR is missing} ;;
   *) fail "unknown option '$kind'; there are --debian and --root DIR" ;;
@@ -60,10 +61,10 @@ schedule: {warmup_steps: 1}
 eval: {batches: 1}
 YAML
 
-# The kernel's own folders, as any system has them: /proc says where the program is, and so where its presets are.
+# With the kernel's own folders, as any system has them: /proc says where the program is, and so where its presets are.
 program() {
-  unshare -m sh -c 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec env -i "$(command -v chroot)" "$0" "$@"' \
-    "$root" "/opt/$name/bin/switchyard" "$@"
+  unshare -m sh -c 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" &&
+      exec env -i "$(command -v chroot)" "$0" "$@"' "$root" "/opt/$name/bin/switchyard" "$@"
 }
 run() {
   printf '\n$ switchyard %s\n' "$*"

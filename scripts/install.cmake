@@ -38,23 +38,21 @@ file(CONFIGURE OUTPUT installed/default.yaml CONTENT "${corpus}" @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/installed/default.yaml DESTINATION ${share}/configs/data)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS configs/data/default.yaml)
 
-# What the program tells of itself.
+# What the program tells of itself: it is asked when it is installed, and answers into the prefix.
+set(texts
+  completions:bash ${CMAKE_INSTALL_DATADIR}/bash-completion/completions/switchyard
+  completions:zsh ${CMAKE_INSTALL_DATADIR}/zsh/site-functions/_switchyard
+  completions:fish ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d/switchyard.fish
+  completions:man ${CMAKE_INSTALL_MANDIR}/man1/switchyard.1
+  config:--schema ${share}/switchyard.schema.json)
 install(CODE "
-  foreach(text bash:completions:bash zsh:completions:zsh fish:completions:fish man:completions:man schema:config:--schema)
-    string(REPLACE : \";\" words \${text})
-    list(POP_FRONT words name)
-    execute_process(COMMAND \"$<TARGET_FILE:switchyard>\" \${words} COMMAND_ERROR_IS_FATAL ANY
-                    OUTPUT_FILE \"${CMAKE_BINARY_DIR}/installed/\${name}\")
-  endforeach()")
-foreach(place bash ${CMAKE_INSTALL_DATADIR}/bash-completion/completions switchyard
-              zsh ${CMAKE_INSTALL_DATADIR}/zsh/site-functions _switchyard
-              fish ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d switchyard.fish
-              man ${CMAKE_INSTALL_MANDIR}/man1 switchyard.1
-              schema ${share} switchyard.schema.json)
-  list(APPEND line ${place})
-  list(LENGTH line words)
-  if(words EQUAL 3)
-    list(POP_FRONT line text folder name)
-    install(FILES ${CMAKE_BINARY_DIR}/installed/${text} DESTINATION ${folder} RENAME ${name})
-  endif()
-endforeach()
+  set(texts \"${texts}\")
+  while(texts)
+    list(POP_FRONT texts command place)
+    string(REPLACE : \";\" command \${command})
+    set(file \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/\${place}\")
+    message(STATUS \"Installing: \${file}\")
+    get_filename_component(folder \"\${file}\" DIRECTORY)
+    file(MAKE_DIRECTORY \"\${folder}\")
+    execute_process(COMMAND \"$<TARGET_FILE:switchyard>\" \${command} OUTPUT_FILE \"\${file}\" COMMAND_ERROR_IS_FATAL ANY)
+  endwhile()")

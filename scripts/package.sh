@@ -33,7 +33,8 @@ folder=$out/$name
 libraries=$folder/lib/switchyard
 licenses=$folder/share/doc/switchyard/licenses
 rm -rf "$folder" "$folder.tar.gz"
-cmake --install "$build" --prefix "$folder" --strip >"$build/package.log" || fail "cmake --install failed: $build/package.log"
+cmake --install "$build" --prefix "$folder" --strip >"$build/package.log" ||
+  fail "cmake --install failed: $build/package.log says why"
 mkdir -p "$libraries" "$licenses"
 
 # What the loader finds for the program, without the C library: that one must be the system's.
@@ -74,4 +75,5 @@ missing=$(env -i "$(command -v ldd)" "$folder/bin/switchyard" | grep 'not found'
 # The same files give the same archive: names in order, no owner, one time.
 tar -C "$out" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@${SOURCE_DATE_EPOCH:-0}" -cf - "$name" |
   gzip -n "-$level" >"$folder.tar.gz"
-say "$folder.tar.gz: $(stat -c %s "$folder.tar.gz" | numfmt --to=iec) ($(du -sb "$folder" | cut -f1 | numfmt --to=iec) unpacked)"
+size() { du -sb "$1" | cut -f1 | numfmt --to=iec-i --suffix=B; }
+say "$folder.tar.gz: $(size "$folder.tar.gz"), $(size "$folder") unpacked"

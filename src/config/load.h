@@ -10,8 +10,8 @@
 
 namespace switchyard {
 
-// Reads `path` (or "preset:NAME", config/presets.h), applies its `extends:` chain (a preset's keys first, relative to the
-// file that names it), then the `key=value` overrides (dotted keys, YAML values), checks everything, and fills what
+// Reads `path` (or "preset:NAME", config/presets.h), applies its `extends:` chain (a preset's keys first, relative to
+// the file that names it), then the `key=value` overrides (dotted keys, YAML values), checks everything, and fills what
 // follows from other keys.
 // Relative globs in data.sources and `sentencepiece:FILE` become absolute, from the folder of the file that says them.
 // Throws ConfigError listing every problem as "file:line:column: what is wrong", overrides as "override 'key=value'".

@@ -88,7 +88,7 @@ class Help(ProgramTest):
         for command in ("train", "eval", "generate", "inspect", "prepare", "report", "bench", "config"):
             self.assertIn(command, whole)
             self.assertIn("Usage", self.switchyard(command, "--help").stdout)
-        self.assertRegex(self.switchyard("--version").stdout, r"^\d+\.\d+\.\d+\n$")
+        self.assertRegex(self.switchyard("--version").stdout, r"^switchyard \d+\.\d+\.\d+ \(commit ")
 
     def test_an_empty_folder_will_do(self):
         self.prepare_tiny(training={"max_steps": 3})
