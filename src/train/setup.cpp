@@ -35,7 +35,7 @@ void set_threads(const Config& config, const Launch& launch) {
   const auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
   if (threads == 0) threads = std::max<int64_t>(1, cores / launch.local_world_size);
   at::set_num_threads(static_cast<int>(threads));
-  if (threads > 1) let_waiting_threads_sleep();  // a single one waits for nobody
+  if (threads > 1) share_cores();  // a single one waits for nobody
 }
 
 torch::ScalarType compute_type(const Config& config) {

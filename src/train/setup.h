@@ -17,8 +17,7 @@ namespace switchyard {
 // if cuda is asked for and absent, or has fewer GPUs than this machine has ranks.
 torch::Device choose_device(const Config& config, const Launch& launch = {});
 // Sets the number of threads of ATen's operations: training.num_threads, or where that is 0, one per core, the cores
-// shared by the ranks of this machine. Several threads share the machine with other processes
-// (ops/waiting_threads.h).
+// shared by the ranks of this machine. Several threads then wait as ops/waiting_threads.h says.
 void set_threads(const Config& config, const Launch& launch = {});
 // The type of activations and matrix products.
 torch::ScalarType compute_type(const Config& config);

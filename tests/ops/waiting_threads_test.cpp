@@ -71,27 +71,69 @@ double seconds_of_spinning() {
   return least;
 }
 
+// Whether the test that is running passes in a program of its own, whose environment says nothing of waiting: the
+// library took what it held when this one began.
+bool passes_without_variables() {
+  const ::testing::TestInfo& test = *::testing::UnitTest::GetInstance()->current_test_info();
+  const std::string program = fs::read_symlink("/proc/self/exe");
+  const std::string name = std::string(test.test_suite_name()) + "." + test.name();
+  const std::string words = "env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT '" + program + "' --gtest_filter=" + name;
+  return std::system(words.c_str()) == 0;
+}
+
 TEST(WaitingThreads, TheEnvironmentDecides) {
   const Variable no_policy("OMP_WAIT_POLICY", nullptr), no_count("GOMP_SPINCOUNT", nullptr);
   EXPECT_FALSE(environment_sets_waiting());
+  const int64_t before = count_threads();
   for (const char* name : {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}) {
     const Variable set(name, name[0] == 'O' ? "active" : "300000");
     EXPECT_TRUE(environment_sets_waiting()) << name;
-    const int64_t before = count_threads();
-    let_waiting_threads_sleep();
+    share_cores();
     EXPECT_EQ(count_threads(), before) << name;
   }
 }
 
-// The library took what the environment held when this program began, so that must be nothing.
-TEST(WaitingThreads, SleepSoonAfterTheyAreTold) {
-  if (environment_sets_waiting()) GTEST_SKIP() << "the environment says how threads wait";
-  let_waiting_threads_sleep();
-  const int64_t threads = count_threads();
-  let_waiting_threads_sleep();
-  EXPECT_EQ(count_threads(), threads);
-  // Told nothing, a thread spins 300,000 times, which no processor does in 1 ms; told, 100 times.
-  EXPECT_LT(seconds_of_spinning(), 1e-3);
+// In a process of its own, since what it starts stays. Leaving must not wait for it, nor for a team.
+TEST(WaitingThreadsDeathTest, AProgramThatIsWatchedEnds) {
+  if (environment_sets_waiting()) {
+    EXPECT_TRUE(passes_without_variables());
+    return;
+  }
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto program = [] {
+    const int64_t before = count_threads();
+    share_cores();
+    const bool watched = count_threads() > before;
+    new SleepingTeam;
+    std::exit(watched ? 0 : 1);
+  };
+  EXPECT_EXIT(program(), ::testing::ExitedWithCode(0), "");
+}
+
+TEST(WaitingThreads, SpinForShortBesideASleepingTeam) {
+  if (environment_sets_waiting()) {
+    EXPECT_TRUE(passes_without_variables());
+    return;
+  }
+  const double before = seconds_of_spinning();
+  std::optional<SleepingTeam> team(std::in_place);
+  const double during = seconds_of_spinning();
+  team.reset();
+  // 300,000 times instead of 100.
+  EXPECT_GT(before, 10 * during);
+  EXPECT_GT(seconds_of_spinning(), 10 * during);
+}
+
+TEST(WaitingThreads, SleepUntilThereHasBeenEnoughOfEveryCore) {
+  Crowding crowding;
+  EXPECT_FALSE(crowding.after(0.1, 0.01));
+  EXPECT_TRUE(crowding.after(0.1, 0.05));
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(crowding.after(0.5, 0.01));
+  EXPECT_TRUE(crowding.after(0.5, 0.25));  // begins anew
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(crowding.after(0.5, 0.01));
+  EXPECT_FALSE(crowding.after(0.5, 0.01));
+  EXPECT_FALSE(crowding.after(0.1, 0.01));
+  EXPECT_TRUE(crowding.after(0.1, 0.1));
 }
 
 TEST(WaitingThreads, ResultsStayTheSameBits) {
@@ -100,8 +142,9 @@ TEST(WaitingThreads, ResultsStayTheSameBits) {
                            .down = random_tensor({2, 64, 48}, 3, torch::kFloat32)};
   const int before = at::get_num_threads();
   Tensors results;
-  for (const bool told : {false, true}) {
-    if (told) let_waiting_threads_sleep();
+  std::optional<SleepingTeam> team;
+  for (const bool sleep : {false, true}) {
+    if (sleep) team.emplace();
     for (const int threads : {1, 2}) {
       at::set_num_threads(threads);
       results.push_back(grouped_mlp(x, integers({140, 300}), weights, Activation::kSwiGlu));
