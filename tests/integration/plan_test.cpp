@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <map>
@@ -103,7 +104,9 @@ RankLayout planned_layout(const test::Layout& layout) {
           .distributed_optimizer = layout.distributed_optimizer};
 }
 
-// One step after a first one, in this process: bytes that it holds and sends.
+// Steps after a first one, in this process: bytes that the second sends, and the median of what each of five holds.
+// When Gloo's threads let go of what was sent is a matter of time: on two cores one step in ten or so holds up to a
+// tenth more.
 Json measure(const Config& config, const std::shared_ptr<World>& world) {
   test::AllocationMeter& meter = test::AllocationMeter::installed();
   // Gloo's threads may still be about to let go of what the case before sent.
@@ -118,8 +121,8 @@ Json measure(const Config& config, const std::shared_ptr<World>& world) {
   const int64_t sequences = config.training.micro_batch_size;
   double dispatched = 0;
   double others = 0;
-  int64_t peak = 0;
-  for (int64_t number = 1; number <= 2; ++number) {
+  std::vector<int64_t> peaks;
+  for (int64_t number = 1; number <= 6; ++number) {
     const double dispatched_before = world->experts().bytes_sent();
     const auto sent_to_others = [&] {
       return world->all().bytes_sent() + world->replicas().bytes_sent() + world->control().bytes_sent();
@@ -132,11 +135,13 @@ Json measure(const Config& config, const std::shared_ptr<World>& world) {
       return BatchTensors{tokens.narrow(1, 0, length), tokens.narrow(1, 1, length).flatten(), sequences};
     });
     step.update(/*lr=*/0);
-    peak = meter.peak();
+    if (number > 1) peaks.push_back(meter.peak());
+    if (number != 2) continue;
     dispatched = world->experts().bytes_sent() - dispatched_before;
     others = sent_to_others() - others_before;
   }
-  found["peak"] = peak;
+  std::nth_element(peaks.begin(), peaks.begin() + 2, peaks.end());
+  found["peak"] = peaks[2];
   found["dispatched"] = dispatched;
   found["others"] = others;
   return found;
