@@ -1,5 +1,7 @@
 #include "losses/load_balancing.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "ops/fused.h"
 
 namespace switchyard {

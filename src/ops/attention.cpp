@@ -1,5 +1,7 @@
 #include "ops/attention.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include <limits>
 
 #include "ops/block_sizes.h"

@@ -1,5 +1,7 @@
 #include "ops/grouped_mlp.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "ops/activation.h"
 #include "ops/block_sizes.h"
 #include "ops/fused.h"

@@ -1,5 +1,7 @@
 #include "ops/linear_cross_entropy.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "ops/block_sizes.h"
 #include "ops/fused.h"
 #include "ops/matrix_product.h"

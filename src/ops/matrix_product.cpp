@@ -1,5 +1,7 @@
 #include "ops/matrix_product.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include <cstdlib>
 #include <new>
 #include <string_view>

@@ -1,5 +1,7 @@
 #include "ops/normalised_choice.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "ops/fused.h"
 
 namespace switchyard {

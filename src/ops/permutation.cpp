@@ -1,5 +1,7 @@
 #include "ops/permutation.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include <cstring>
 
 #include "ops/cuda/operations.h"

@@ -1,5 +1,7 @@
 #include "ops/rms_norm.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "ops/fused.h"
 
 namespace switchyard {

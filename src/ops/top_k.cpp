@@ -1,5 +1,7 @@
 #include "ops/top_k.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include <limits>
 #include <numeric>
 

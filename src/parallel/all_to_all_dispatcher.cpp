@@ -1,5 +1,7 @@
 #include "parallel/all_to_all_dispatcher.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "base/errors.h"
 #include "base/memory.h"
 #include "base/text.h"

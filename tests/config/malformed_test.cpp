@@ -11,7 +11,7 @@
 #include "config/fields.h"
 #include "tests/config/helpers.h"
 
-namespace switchyard {
+namespace switchyard::malformed_test {
 namespace {
 
 using config_test::error_of;
@@ -314,4 +314,4 @@ TEST(Malformed, BombsTakeBoundedMemory) {
 }
 
 }  // namespace
-}  // namespace switchyard
+}  // namespace switchyard::malformed_test

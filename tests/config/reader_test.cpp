@@ -3,7 +3,7 @@
 
 #include "tests/config/helpers.h"
 
-namespace switchyard {
+namespace switchyard::reader_test {
 namespace {
 
 using config_test::error_of;
@@ -275,4 +275,4 @@ TEST(Reader, LongWordsAreCutInMessages) {
 }
 
 }  // namespace
-}  // namespace switchyard
+}  // namespace switchyard::reader_test

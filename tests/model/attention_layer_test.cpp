@@ -3,7 +3,7 @@
 #include "tests/support/models.h"
 #include "tests/support/naive_attention.h"
 
-namespace switchyard::test {
+namespace switchyard::test::attention_layer_test {
 namespace {
 
 using torch::Tensor;
@@ -211,4 +211,4 @@ TEST(LatentAttention, ParameterShapes) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::attention_layer_test

@@ -4,7 +4,7 @@
 
 #include "tests/support/moe_by_tokens.h"
 
-namespace switchyard::test {
+namespace switchyard::test::expert_choice_router_test {
 namespace {
 
 std::vector<std::string> with(std::vector<std::string> overrides) {
@@ -170,4 +170,4 @@ TEST(ExpertChoiceRouter, ThresholdsKeepTheLoadOfTraining) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::expert_choice_router_test

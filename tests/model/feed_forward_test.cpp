@@ -5,7 +5,7 @@
 
 #include "tests/support/models.h"
 
-namespace switchyard::test {
+namespace switchyard::test::feed_forward_test {
 namespace {
 
 using torch::Tensor;
@@ -122,4 +122,4 @@ TEST(FeedForward, ParameterShapes) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::feed_forward_test

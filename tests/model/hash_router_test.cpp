@@ -7,7 +7,7 @@
 #include "model/moe/routers/fixed_routing.h"
 #include "tests/support/moe_by_tokens.h"
 
-namespace switchyard::test {
+namespace switchyard::test::hash_router_test {
 namespace {
 
 std::vector<std::string> with(std::vector<std::string> overrides) {
@@ -151,4 +151,4 @@ TEST(HashRouter, LayersByHashAndByPlace) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::hash_router_test

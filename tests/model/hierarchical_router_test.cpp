@@ -4,7 +4,7 @@
 
 #include "tests/support/router_layer.h"
 
-namespace switchyard::test {
+namespace switchyard::test::hierarchical_router_test {
 namespace {
 
 using torch::Tensor;
@@ -120,4 +120,4 @@ TEST(HierarchicalRouter, InALayer) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::hierarchical_router_test

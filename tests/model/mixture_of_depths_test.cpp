@@ -5,7 +5,7 @@
 #include "tests/support/naive_attention.h"
 #include "tests/support/whole_models.h"
 
-namespace switchyard::test {
+namespace switchyard::test::mixture_of_depths_test {
 namespace {
 
 using torch::Tensor;
@@ -358,4 +358,4 @@ TEST(MixtureOfDepths, DropoutIsSeeded) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::mixture_of_depths_test

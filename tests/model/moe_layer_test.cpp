@@ -2,7 +2,7 @@
 
 #include "tests/support/router_layer.h"
 
-namespace switchyard::test {
+namespace switchyard::test::moe_layer_test {
 namespace {
 
 constexpr int64_t kHidden = 8;
@@ -113,4 +113,4 @@ TEST(MoeLayer, EveryChoiceOfATokenDropped) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::moe_layer_test

@@ -4,7 +4,7 @@
 
 #include "tests/support/router_layer.h"
 
-namespace switchyard::test {
+namespace switchyard::test::noisy_top_k_router_test {
 namespace {
 
 using torch::Tensor;
@@ -161,4 +161,4 @@ TEST(NoisyTopKRouter, InALayer) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::noisy_top_k_router_test

@@ -2,7 +2,7 @@
 
 #include "tests/support/moe_by_tokens.h"
 
-namespace switchyard::test {
+namespace switchyard::test::quantile_router_test {
 namespace {
 
 std::vector<std::string> with(std::vector<std::string> overrides) {
@@ -88,4 +88,4 @@ TEST(QuantileRouter, EqualTokensAllGoToTheSameExperts) {
 TEST(QuantileRouter, EmptyBatch) { expect_empty_batch_works(with({})); }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::quantile_router_test

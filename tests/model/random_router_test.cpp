@@ -2,7 +2,7 @@
 #include "model/moe/routers/hash_router.h"
 #include "tests/support/moe_by_tokens.h"
 
-namespace switchyard::test {
+namespace switchyard::test::random_router_test {
 namespace {
 
 std::vector<std::string> with(std::vector<std::string> overrides) {
@@ -84,4 +84,4 @@ TEST(RandomRouter, HasNoParametersAndNeedsTokensAndPositions) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::random_router_test

@@ -5,7 +5,7 @@
 
 #include "tests/support/models.h"
 
-namespace switchyard::test {
+namespace switchyard::test::router_test {
 namespace {
 
 // A router over D = 2 whose E = 3 logits are x0, x1 and x0 + x1.
@@ -176,4 +176,4 @@ TEST(Capacity, NoExpertTakesMoreThanItsPlacesAndNoPlaceIsLeft) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::router_test

@@ -2,7 +2,7 @@
 
 #include "tests/support/moe_by_tokens.h"
 
-namespace switchyard::test {
+namespace switchyard::test::sinkhorn_router_test {
 namespace {
 
 std::vector<std::string> with(std::vector<std::string> overrides) {
@@ -92,4 +92,4 @@ TEST(SinkhornRouter, EqualTokensAllGoToTheSameExperts) {
 TEST(SinkhornRouter, EmptyBatch) { expect_empty_batch_works(with({})); }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::sinkhorn_router_test

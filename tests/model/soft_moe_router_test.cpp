@@ -4,7 +4,7 @@
 
 #include "tests/support/moe_by_tokens.h"
 
-namespace switchyard::test {
+namespace switchyard::test::soft_moe_router_test {
 namespace {
 
 std::vector<std::string> with(std::vector<std::string> overrides) {
@@ -153,4 +153,4 @@ TEST(SoftMoeRouter, StartsWithScaleOneAndSlotsOfTheModelsSize) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::soft_moe_router_test

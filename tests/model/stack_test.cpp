@@ -3,7 +3,7 @@
 #include "tests/support/naive_attention.h"
 #include "tests/support/whole_models.h"
 
-namespace switchyard::test {
+namespace switchyard::test::stack_test {
 namespace {
 
 using torch::Tensor;
@@ -291,4 +291,4 @@ TEST(StackOptions, PostNormsFixTheSizeOfABranch) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::stack_test

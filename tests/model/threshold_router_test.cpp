@@ -4,7 +4,7 @@
 
 #include "tests/support/router_layer.h"
 
-namespace switchyard::test {
+namespace switchyard::test::threshold_router_test {
 namespace {
 
 using torch::Tensor;
@@ -224,4 +224,4 @@ TEST(ThresholdRouter, InALayer) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::threshold_router_test

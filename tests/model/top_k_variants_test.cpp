@@ -10,7 +10,7 @@
 #include "model/moe/routers/top_k_router.h"
 #include "tests/support/models.h"
 
-namespace switchyard::test {
+namespace switchyard::test::top_k_variants_test {
 namespace {
 
 using torch::Tensor;
@@ -554,4 +554,4 @@ TEST(TopKVariants, NanStaysVisibleAndChoicesValid) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::top_k_variants_test

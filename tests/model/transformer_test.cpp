@@ -5,7 +5,7 @@
 #include "tests/support/naive_attention.h"
 #include "tests/support/whole_models.h"
 
-namespace switchyard::test {
+namespace switchyard::test::transformer_test {
 namespace {
 
 using torch::Tensor;
@@ -288,4 +288,4 @@ TEST(Initialise, DifferentParametersDiffer) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::transformer_test

@@ -6,7 +6,7 @@
 #include "tests/support/devices.h"
 #include "tests/support/operation.h"
 
-namespace switchyard::test {
+namespace switchyard::test::attention_test {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -325,4 +325,4 @@ TEST(Attention, LongSequencesMatchTheFormula) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::attention_test

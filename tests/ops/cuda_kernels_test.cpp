@@ -7,7 +7,7 @@
 #include "tests/support/devices.h"
 #include "tests/support/operation.h"
 
-namespace switchyard::test {
+namespace switchyard::test::cuda_kernels_test {
 namespace {
 
 using torch::Tensor;
@@ -243,4 +243,4 @@ TEST_P(OnCuda, SoftmaxTopK) {
 INSTANTIATE_TEST_SUITE_P(Types, OnCuda, ::testing::Values(kF32, kBf16, kF64));
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::cuda_kernels_test

@@ -6,7 +6,7 @@
 #include "tests/support/devices.h"
 #include "tests/support/operation.h"
 
-namespace switchyard::test {
+namespace switchyard::test::grouped_mlp_test {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -244,4 +244,4 @@ TEST(GroupedMlp, RefusesShapesThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::grouped_mlp_test

@@ -26,7 +26,7 @@ extern const Kernels<Bf16> kBf16_avx512bf16;
 
 }  // namespace switchyard::kernels
 
-namespace switchyard::test {
+namespace switchyard::test::kernels_test {
 namespace {
 
 using kernels::Acc;
@@ -423,4 +423,4 @@ TEST(KernelTables, TheBestOneIsChosen) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::kernels_test

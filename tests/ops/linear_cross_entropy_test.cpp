@@ -6,7 +6,7 @@
 #include "tests/support/devices.h"
 #include "tests/support/operation.h"
 
-namespace switchyard::test {
+namespace switchyard::test::linear_cross_entropy_test {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -185,4 +185,4 @@ TEST(LinearCrossEntropy, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::linear_cross_entropy_test

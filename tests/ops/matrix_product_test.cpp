@@ -2,7 +2,7 @@
 
 #include "tests/support/operation.h"
 
-namespace switchyard::test {
+namespace switchyard::test::matrix_product_test {
 namespace {
 
 using torch::Tensor;
@@ -110,4 +110,4 @@ TEST(LinearMap, OnlyWhatIsWantedGetsAGradient) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::matrix_product_test

@@ -2,7 +2,7 @@
 
 #include "tests/support/operation.h"
 
-namespace switchyard::test {
+namespace switchyard::test::normalised_choice_test {
 namespace {
 
 using torch::Tensor;
@@ -33,4 +33,4 @@ TEST(NormalisedChoice, RefusesExpertsThatAreNotThere) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::normalised_choice_test

@@ -4,7 +4,7 @@
 
 #include "tests/support/operation.h"
 
-namespace switchyard::test {
+namespace switchyard::test::permutation_test {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -190,4 +190,4 @@ TEST_P(PermutationTypes, NanStaysVisibleWhereItBelongs) {
 INSTANTIATE_TEST_SUITE_P(Types, PermutationTypes, ::testing::Values(kF32, kBf16, kF64));
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::permutation_test

@@ -2,7 +2,7 @@
 
 #include "tests/support/operation.h"
 
-namespace switchyard::test {
+namespace switchyard::test::rms_norm_test {
 namespace {
 
 constexpr double kEps = 1e-5;
@@ -87,4 +87,4 @@ TEST(RmsNorm, RefusesAWeightOfAnotherWidth) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::rms_norm_test

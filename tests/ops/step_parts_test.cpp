@@ -1,6 +1,7 @@
 #include "ops/step_parts.h"
 
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <numeric>
 #include <set>

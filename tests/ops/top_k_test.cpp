@@ -4,7 +4,7 @@
 
 #include "tests/support/tensors.h"
 
-namespace switchyard::test {
+namespace switchyard::test::top_k_test {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -66,4 +66,4 @@ TEST(TopK, RefusesMoreThanThereAre) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::top_k_test

@@ -4,7 +4,7 @@
 #include "tests/support/models.h"
 #include "train/step.h"
 
-namespace switchyard {
+namespace switchyard::expert_bias_test {
 namespace {
 
 using torch::Tensor;
@@ -65,4 +65,4 @@ TEST(ExpertBias, IsNoParameter) {
 }
 
 }  // namespace
-}  // namespace switchyard
+}  // namespace switchyard::expert_bias_test

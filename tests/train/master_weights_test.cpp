@@ -5,7 +5,7 @@
 #include "train/run_state.h"
 #include "train/step.h"
 
-namespace switchyard::test {
+namespace switchyard::test::master_weights_test {
 namespace {
 
 using torch::Tensor;
@@ -111,4 +111,4 @@ TEST(MasterWeights, AreSavedAndRestored) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::master_weights_test

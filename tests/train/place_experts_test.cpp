@@ -7,7 +7,7 @@
 #include "tests/support/whole_models.h"
 #include "train/run_state.h"
 
-namespace switchyard::test {
+namespace switchyard::test::place_experts_test {
 namespace {
 
 using testing::HasSubstr;
@@ -156,4 +156,4 @@ TEST(PlaceExperts, RefusesWhatCannotBePlaced) {
 }
 
 }  // namespace
-}  // namespace switchyard::test
+}  // namespace switchyard::test::place_experts_test

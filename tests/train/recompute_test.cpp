@@ -4,7 +4,7 @@
 #include "tests/support/allocation_meter.h"
 #include "tests/train/one_step.h"
 
-namespace switchyard {
+namespace switchyard::recompute_test {
 namespace {
 
 using test::identical;
@@ -176,4 +176,4 @@ TEST(RecomputedTraining, EvaluationAndGenerationAreWhatTheyWere) {
 }
 
 }  // namespace
-}  // namespace switchyard
+}  // namespace switchyard::recompute_test

@@ -83,13 +83,12 @@ const char* instruction_set() {
   return "baseline";
 }
 
-std::span<const char* const> compiled_instruction_sets() {
+std::vector<const char*> compiled_instruction_sets() {
 #ifdef __x86_64__
-  static constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "avx512bf16"};
+  return {"baseline", "avx2", "avx512", "avx512bf16"};
 #else
-  static constexpr const char* kNames[] = {"baseline"};
+  return {"baseline"};
 #endif
-  return kNames;
 }
 
 }  // namespace switchyard::kernels

@@ -7,7 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
+#include <vector>
 
 namespace switchyard::kernels {
 
@@ -152,6 +152,6 @@ const Kernels<T>& kernels();
 // "avx512bf16" (bf16 products, too), "avx512", "avx2" or "baseline".
 const char* instruction_set();
 // Those that the loops are compiled for, the plainest first.
-std::span<const char* const> compiled_instruction_sets();
+std::vector<const char*> compiled_instruction_sets();
 
 }  // namespace switchyard::kernels
