@@ -12,6 +12,8 @@
 #include "config/compose.h"
 #include "config/presets.h"
 #include "config/text_check.h"
+#include "data/cache.h"
+#include "data/dataset.h"
 #include "model/accounting.h"
 
 namespace switchyard {
@@ -222,7 +224,7 @@ class Planner {
       run.tokens =
           run.config.training.max_steps * *run.config.training.global_batch_size * run.config.training.seq_length;
       Config sized = run.config;
-      sized.model.vocab_size = sized.model.vocab_size.value_or(sized.data.tokenizer == "byte" ? 257 : 8192);
+      sized.model.vocab_size = known_vocab_size(sized).value_or(sentencepiece_vocab_size(sized));
       run.flops = training_flops_per_token(sized) * static_cast<double>(run.tokens);
       run.memory = estimate_memory(sized).total + kProcessBytes;
       plan_.runs.push_back(std::move(run));

@@ -4,6 +4,8 @@
 
 #include "checkpoint/find.h"
 #include "config/load.h"
+#include "data/cache.h"
+#include "data/dataset.h"
 
 namespace switchyard {
 
@@ -13,9 +15,9 @@ Config config_of(const std::string& path, const std::vector<std::string>& overri
 }
 
 bool assume_vocabulary(Config& config) {
-  if (config.model.vocab_size) return false;
-  config.model.vocab_size = config.data.tokenizer == "byte" ? 257 : 8192;
-  return true;
+  const std::optional<int64_t> known = known_vocab_size(config);
+  config.model.vocab_size = known.value_or(sentencepiece_vocab_size(config));
+  return !known;
 }
 
 }  // namespace switchyard

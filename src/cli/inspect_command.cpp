@@ -80,7 +80,7 @@ void print_table(const Config& config, bool vocabulary_assumed) {
               as_bytes_text(memory.gradients).c_str(), as_bytes_text(memory.optimizer).c_str(),
               as_bytes_text(memory.activations).c_str());
   if (vocabulary_assumed) {
-    std::printf("vocabulary               %ld is assumed: model.vocab_size is not set and follows from the tokenizer\n",
+    std::printf("vocabulary               %ld is assumed: model.vocab_size is not set and will be the tokenizer's\n",
                 *config.model.vocab_size);
   }
 }

@@ -43,9 +43,6 @@ void resolve(Config& config) {
       const int64_t choices = config.moe->top_k * config.training.seq_length;
       fill(router.slots_per_expert, (choices + config.moe->num_experts - 1) / config.moe->num_experts);
     }
-    if (config.moe->capacity_factor) {
-      fill(config.moe->eval_capacity_factor, *config.moe->capacity_factor);
-    }
   }
 }
 

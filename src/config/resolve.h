@@ -6,7 +6,7 @@
 namespace switchyard {
 
 // Fills the optional keys of a valid Config that follow from others: num_key_value_heads, head_dim, both
-// intermediate_sizes, global_batch_size and, with a capacity factor, eval_capacity_factor. vocab_size
+// intermediate_sizes and global_batch_size. vocab_size
 // stays open: it is the tokenizer's. Resolving twice changes nothing.
 void resolve(Config& config);
 

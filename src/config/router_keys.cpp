@@ -58,6 +58,10 @@ std::vector<std::string> router_keys(RouterType type) {
   return {};
 }
 
+bool can_be_balanced(RouterType type) {
+  return type != RouterType::kHash && type != RouterType::kRandom && type != RouterType::kSoftMixture;
+}
+
 std::string why_not_causal(const Config& config) {
   if (!config.moe) return "";
   const RouterConfig& router = config.moe->router;
@@ -68,6 +72,14 @@ std::string why_not_causal(const Config& config) {
     return "with moe.router.causal_form none, whether an expert takes a token depends on later ones; use threshold";
   }
   return "";
+}
+
+std::string why_evaluation_looks_ahead(const Config& config) {
+  if (config.moe && config.moe->eval_capacity_factor) {
+    return "with moe.eval_capacity_factor, whether an expert has a place for a token depends on all tokens of the "
+           "batch";
+  }
+  return why_not_causal(config);
 }
 
 }  // namespace switchyard

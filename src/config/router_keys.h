@@ -16,8 +16,12 @@ const std::string& router_name(RouterType type);
 // The keys of moe.router that have an effect with a scheme, besides 'type'.
 std::vector<std::string> router_keys(RouterType type);
 
-// Why a model of this configuration looks at later tokens when it is evaluated; "" where it doesn't. Such a model can't
-// generate.
+// Whether the balancing loss can change the choices: not where a hash or chance makes them, nor where all experts work.
+bool can_be_balanced(RouterType type);
+
+// Why a model of this configuration can't but look at later tokens, so that it can't generate; "" where it can.
 std::string why_not_causal(const Config& config);
+// Why its losses in evaluation depend on later tokens; "" where they don't. Generation is always dropless.
+std::string why_evaluation_looks_ahead(const Config& config);
 
 }  // namespace switchyard

@@ -42,14 +42,34 @@ std::span<int32_t> row(TokenBatch& batch, int64_t index) {
   return std::span(batch.tokens).subspan(static_cast<size_t>(index) * width, width);
 }
 
-int64_t windows_of(const Domain& domain, int64_t seq_length) {
-  check_window(domain.name, "validation", domain.validation.num_tokens(), seq_length);
-  return (domain.validation.num_tokens() - 1) / seq_length;
+// `out.size()` tokens from `begin` on, the first after the last.
+void copy_around(const TokenShard& shard, int64_t begin, std::span<int32_t> out) {
+  const auto rest = static_cast<size_t>(shard.num_tokens() - begin);
+  shard.copy_tokens(begin, out.first(std::min(rest, out.size())));
+  if (rest < out.size()) shard.copy_tokens(0, out.subspan(rest));
 }
 
-int64_t windows_evaluated(const Domain& domain, int64_t batch_size, int64_t batches, int64_t seq_length) {
-  const int64_t available = windows_of(domain, seq_length);
-  return batches > 0 && batches <= available / batch_size ? batches * batch_size : available;
+// Windows of a validation shard: `count` beginnings at multiples of seq_length.
+struct ValidationWindows {
+  int64_t whole = 0;     // that the shard holds
+  int64_t count = 0;     // that are evaluated
+  int64_t repeated = 0;  // if all are and a rest is left: the targets by which the last window reaches back
+};
+
+ValidationWindows windows_evaluated(const Domain& domain, int64_t batch_size, int64_t batches, int64_t seq_length) {
+  const int64_t num_tokens = domain.validation.num_tokens();
+  check_window(domain.name, "validation", num_tokens, seq_length);
+  const int64_t whole = (num_tokens - 1) / seq_length;
+  const int64_t rest = (num_tokens - 1) % seq_length;
+  if (batches > 0 && batches <= whole / batch_size) return {.whole = whole, .count = batches * batch_size};
+  return {.whole = whole, .count = whole + (rest > 0 ? 1 : 0), .repeated = rest > 0 ? seq_length - rest : 0};
+}
+
+// Where evaluated window n of those begins.
+int64_t begin_of_window(const ValidationWindows& windows, int64_t n, int64_t seq_length) {
+  if (windows.count > windows.whole) return n * seq_length - (n == windows.whole ? windows.repeated : 0);
+  // floor(n * whole / count) without the product, which may overflow
+  return (n * (windows.whole / windows.count) + n * (windows.whole % windows.count) / windows.count) * seq_length;
 }
 
 }  // namespace
@@ -66,7 +86,7 @@ TokenBatch TrainingSampler::batch(int64_t first, int64_t count) const {
   for (int64_t i = 0; i < count; ++i) {
     const Slot drawn = slot(first + i);
     batch.domains[static_cast<size_t>(i)] = drawn.domain;
-    dataset_.domains[static_cast<size_t>(drawn.domain)].train.copy_tokens(begin_of(drawn), row(batch, i));
+    copy_around(dataset_.domains[static_cast<size_t>(drawn.domain)].train, begin_of(drawn), row(batch, i));
   }
   return batch;
 }
@@ -88,8 +108,7 @@ TrainingSampler::Slot TrainingSampler::slot(int64_t n) const {
 }
 
 int64_t TrainingSampler::windows(int64_t domain) const {
-  const int64_t num_tokens = dataset_.domains[static_cast<size_t>(domain)].train.num_tokens();
-  return std::max<int64_t>(1, num_tokens / seq_length_ - 1);
+  return dataset_.domains[static_cast<size_t>(domain)].train.num_tokens() / seq_length_;
 }
 
 int64_t TrainingSampler::begin_of(const Slot& slot) const {
@@ -98,11 +117,10 @@ int64_t TrainingSampler::begin_of(const Slot& slot) const {
   const uint64_t domain_epoch = decide(seed_, kOrderInEpoch, slot.domain, epoch);
   const RandomPermutation order(domain_epoch, static_cast<uint64_t>(count));
   const auto window = static_cast<int64_t>(order(static_cast<uint64_t>(slot.index % count)));
-  // A domain of less than two windows leaves less room.
   const int64_t num_tokens = dataset_.domains[static_cast<size_t>(slot.domain)].train.num_tokens();
-  const int64_t offsets = std::min(seq_length_, num_tokens - count * seq_length_);
   const uint64_t word = decide(seed_, kOffsetOfEpoch, slot.domain, epoch);
-  return static_cast<int64_t>(word % static_cast<uint64_t>(offsets)) + window * seq_length_;
+  const auto offset = static_cast<int64_t>(word % static_cast<uint64_t>(num_tokens));
+  return (offset + window * seq_length_) % num_tokens;
 }
 
 int64_t num_validation_batches(const Dataset& dataset, const Config& config) {
@@ -110,7 +128,7 @@ int64_t num_validation_batches(const Dataset& dataset, const Config& config) {
   int64_t all = 0;
   for (const Domain& domain : dataset.domains) {
     const int64_t windows =
-        windows_evaluated(domain, training.micro_batch_size, config.eval.batches, training.seq_length);
+        windows_evaluated(domain, training.micro_batch_size, config.eval.batches, training.seq_length).count;
     all += (windows + training.micro_batch_size - 1) / training.micro_batch_size;
   }
   return all;
@@ -119,20 +137,17 @@ int64_t num_validation_batches(const Dataset& dataset, const Config& config) {
 std::vector<TokenBatch> validation_batches(const Dataset& dataset, int64_t domain, int64_t batch_size, int64_t batches,
                                            int64_t seq_length) {
   const Domain& source = dataset.domains.at(static_cast<size_t>(domain));
-  const int64_t available = windows_of(source, seq_length);
-  const int64_t count = windows_evaluated(source, batch_size, batches, seq_length);
+  const ValidationWindows windows = windows_evaluated(source, batch_size, batches, seq_length);
   std::vector<TokenBatch> result;
-  for (int64_t first = 0; first < count; first += batch_size) {
-    TokenBatch batch = empty_batch(std::min(batch_size, count - first), seq_length);
+  for (int64_t first = 0; first < windows.count; first += batch_size) {
+    TokenBatch batch = empty_batch(std::min(batch_size, windows.count - first), seq_length);
     std::fill(batch.domains.begin(), batch.domains.end(), static_cast<int32_t>(domain));
     for (int64_t i = 0; i < batch.num_sequences; ++i) {
-      // floor((first + i) * available / count) without the product, which may overflow
-      const int64_t n = first + i;
-      const int64_t window = n * (available / count) + n * (available % count) / count;
-      source.validation.copy_tokens(window * seq_length, row(batch, i));
+      source.validation.copy_tokens(begin_of_window(windows, first + i, seq_length), row(batch, i));
     }
     result.push_back(std::move(batch));
   }
+  result.back().repeated_targets = windows.repeated;
   return result;
 }
 

@@ -14,14 +14,19 @@ struct TokenBatch {
   int64_t seq_length = 0;        // S
   std::vector<int32_t> tokens;   // [B, S + 1], row-major: inputs are [:, :S], targets [:, 1:]
   std::vector<int32_t> domains;  // [B], index into Dataset::domains
+  // How many first targets of the last sequence are those of an earlier sequence, too, and not to be counted again.
+  int64_t repeated_targets = 0;
+
+  int64_t num_targets() const { return num_sequences * seq_length - repeated_targets; }
 };
 
 // Training sequences. Sequence number n (counted over the whole run, all ranks and accumulation steps) is a pure
 // function of (dataset, seed, n): its domain follows the weights exactly within every block of 1024 sequences
 // (remainders are carried over to the next blocks, see mixture.h), and the domain's windows of seq_length are visited
 // once an epoch in an order and with an offset drawn anew each epoch. A domain of weight 0 is never drawn. A window is
-// seq_length + 1 tokens, neighbours share one; a domain of N tokens has N / seq_length - 1 windows an epoch (at least
-// one), so that every offset in [0, seq_length) leaves them inside. Any thread may call any function.
+// seq_length + 1 tokens, neighbours share one; a domain of N tokens has N / seq_length windows an epoch. They lie on a
+// ring on which the first token follows the last, from any of its N places on: every token is a target equally often.
+// Any thread may call any function.
 class TrainingSampler {
  public:
   // `dataset` must outlive the sampler. Throws DataError naming a domain too short for one window.
@@ -51,8 +56,9 @@ class TrainingSampler {
 int64_t num_validation_batches(const Dataset& dataset, const Config& config);
 
 // Validation windows of one domain: `batches` batches of `batch_size` sequences, evenly spaced over the validation
-// shard, without overlap; all of it when batches is 0 or the shard holds fewer, and only then the last batch may be
-// smaller. Always the same ones. Throws DataError naming a domain whose validation text is shorter than one window.
+// shard, without overlap; when batches is 0 or the shard holds fewer, windows that have each of its tokens but the
+// first as a target once. Only then the last batch may be smaller, and its last window repeats targets. Always the same
+// ones. Throws DataError naming a domain whose validation text is shorter than one window.
 std::vector<TokenBatch> validation_batches(const Dataset& dataset, int64_t domain, int64_t batch_size, int64_t batches,
                                            int64_t seq_length);
 

@@ -168,4 +168,16 @@ Dataset open_dataset(const Config& config) {
   }
 }
 
+std::optional<int64_t> known_vocab_size(const Config& config) {
+  if (config.model.vocab_size) return config.model.vocab_size;
+  if (config.data.tokenizer == "byte") return make_byte_tokenizer()->vocab_size();
+  if (config.data.tokenizer == "sentencepiece") return sentencepiece_vocab_size(config);
+  const fs::path file = fs::path(config.data.cache_dir) / cache_key(config) / kTokenizerFile;
+  try {
+    return deserialize_tokenizer(read_file(file), file.string())->vocab_size();
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 }  // namespace switchyard

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,5 +32,9 @@ struct Dataset {
 // Opens the prepared shards of `config.data` in its cache_dir, making them (tokenizer trained, texts tokenised, split
 // by document) when they are missing or an input changed. Says on the log what it does. Throws DataError.
 Dataset open_dataset(const Config& config);
+
+// The vocabulary of `config`, as far as it is known without reading texts: model.vocab_size, or that of the tokenizer
+// if it is `byte`, trained to a size or in cache_dir already; otherwise nothing.
+std::optional<int64_t> known_vocab_size(const Config& config);
 
 }  // namespace switchyard

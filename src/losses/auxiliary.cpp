@@ -42,12 +42,6 @@ Tensor group_balance_of(const RouterOutput& router) {
   return load_balancing_loss(p, load_from_counts(counts, p.scalar_type()));
 }
 
-// What the mean number of experts of a token should be. Among top_k choices null experts get their even share.
-double expert_budget(const MoeConfig& config) {
-  const auto experts = static_cast<double>(config.num_experts);
-  return static_cast<double>(config.top_k) * experts / (experts + static_cast<double>(config.router.null_experts));
-}
-
 }  // namespace
 
 Tensor balanced_counts(const RouterOutput& router, AuxLossChoices choices, int64_t num_sequences) {
@@ -84,7 +78,7 @@ std::vector<NamedLoss> auxiliary_losses(const std::vector<RouterOutput>& routers
     }
     if (router.group_probabilities.defined()) add("group_aux_loss", balance, group_balance_of(router));
     if (router.smooth_experts.defined()) {
-      add("budget_loss", config.router.budget_coeff, budget_loss(router.smooth_experts, expert_budget(config)));
+      add("budget_loss", config.router.budget_coeff, budget_loss(router.smooth_experts, choices_of_a_token(config)));
     }
   }
   return losses;

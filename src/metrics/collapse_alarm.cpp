@@ -7,8 +7,6 @@
 namespace switchyard {
 namespace {
 
-const char* kind_name(CollapseKind kind) { return kind == CollapseKind::kLoad ? "load" : "dead_experts"; }
-
 // "3, 5, 7 and 9 more".
 std::string listed(const std::vector<int64_t>& experts) {
   constexpr size_t kNamed = 8;
@@ -98,6 +96,8 @@ std::string advice_against(const Collapse& collapse, const MoeConfig& moe) {
   }
   return advice;
 }
+
+const char* kind_name(CollapseKind kind) { return kind == CollapseKind::kLoad ? "load" : "dead_experts"; }
 
 OrderedJson alarm_event(int64_t step, const Collapse& collapse, const std::string& advice) {
   return {{"event", "alarm"},

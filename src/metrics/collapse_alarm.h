@@ -15,6 +15,8 @@ namespace switchyard {
 
 enum class CollapseKind { kLoad, kDead };
 
+const char* kind_name(CollapseKind kind);  // "load", "dead_experts"
+
 struct Collapse {
   CollapseKind kind = CollapseKind::kLoad;
   int64_t layer = 0;

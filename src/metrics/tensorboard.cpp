@@ -49,7 +49,7 @@ std::string bytes_field(int field, std::string_view bytes) {
 }
 std::string float_field(int field, float value) { return varint(field << 3 | 5) + fixed(value); }
 
-// Event: wall_time = 1, step = 2, file_version = 3, summary = 5.
+// Event: wall_time = 1, step = 2, file_version = 3, summary = 5, session_log = 7.
 std::string event(int64_t step, std::string_view content) {
   const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
   return double_field(1, now.count()) + integer_field(2, static_cast<uint64_t>(step)) + std::string(content);
@@ -108,10 +108,13 @@ uint32_t crc32c(std::string_view bytes) {
 
 uint32_t masked_crc32c(std::string_view bytes) { return std::rotr(crc32c(bytes), 15) + 0xa282ead8; }
 
-EventWriter::EventWriter(const std::filesystem::path& folder) : path_(new_event_file(folder)) {
+EventWriter::EventWriter(const std::filesystem::path& folder, std::optional<int64_t> next_step)
+    : path_(new_event_file(folder)) {
   file_.open(path_, std::ios::binary);
   if (!file_) throw Error("cannot create " + path_.string() + ": " + std::strerror(errno));
   record(event(0, bytes_field(3, "brain.Event:2")));
+  // SessionLog.status = 1: START = 1
+  if (next_step) record(event(*next_step, bytes_field(7, integer_field(1, 1))));
   flush();
 }
 

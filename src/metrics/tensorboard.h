@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,8 +13,10 @@ namespace switchyard {
 
 class EventWriter {
  public:
-  // Creates events.out.tfevents.<secs>.<host>.<pid>.<n> in `folder`. Throws Error.
-  explicit EventWriter(const std::filesystem::path& folder);
+  // Creates events.out.tfevents.<secs>.<host>.<pid>.<n> in `folder`. Where a run goes on that other files are of,
+  // `next_step` is the first that this one has: TensorBoard then forgets what they say of it and of later steps. Throws
+  // Error.
+  explicit EventWriter(const std::filesystem::path& folder, std::optional<int64_t> next_step = std::nullopt);
 
   // Each writes one record, buffered; floats are what the format holds. All throw Error (a full disk, for instance).
   void scalar(const std::string& tag, double value, int64_t step);

@@ -92,11 +92,25 @@ class Steps {
     return stage;
   }
 
-  // Norm input and output, queries, keys and values, mixed heads; with the fused loop a sum for every query, otherwise
-  // keys and values once per query head.
+  // Whether attention is that of ops/limited_attention.h, in some layer at least.
+  bool has_limited_attention() const {
+    return model_.attention_softcap || (!cuda_ && model_.sliding_window && !model_.sliding_window_layers.empty());
+  }
+
+  // What a block of limited attention has of scores at once: themselves, probabilities, and the gradients of both.
+  double scores_of_a_block(double tokens) const {
+    const auto length = config_.training.seq_length;
+    const int64_t seen = std::min(length, model_.sliding_window.value_or(length) + kLimitedAttentionRows);
+    return 4 * tokens / as_double(length) * as_double(model_.num_attention_heads) *
+           as_double(std::min(length, kLimitedAttentionRows) * seen) * wide();
+  }
+
+  // Norm input and output, queries, keys and values, mixed heads; with the fused loop a sum for every query, with ATen's
+  // attention keys and values once per query head.
   Stage attention(double tokens, double parameters) const {
     const double heads = as_double(model_.num_attention_heads);
-    const bool fused = !cuda_ && config_.training.seq_length <= kLongestFusedAttention;
+    const bool limited = has_limited_attention();
+    const bool fused = limited || (!cuda_ && config_.training.seq_length <= kLongestFusedAttention);
     const double mixed = fused ? 1 : 2;  // joined; ATen's attention keeps them head by head as well
     double elements = (model_.post_norm ? 3 : 2) * hidden();
     double qkv = 0;
@@ -117,10 +131,10 @@ class Steps {
     }
     elements += qkv + mixed * values;
     Stage stage = of_parameters(parameters, share_.holds_shared_sums);
-    stage.kept += tokens * (elements * element_ + (fused ? heads * wide() : 0));
+    stage.kept += tokens * (elements * element_ + (fused && !limited ? heads * wide() : 0));
     // Gradients of the stream, of the mixed heads, and of queries, keys and values; when these are joined, what they
     // are gradients of is gone.
-    stage.room = tokens * (2 * hidden() + values + qkv) * element_;
+    stage.room = tokens * (2 * hidden() + values + qkv) * element_ + (limited ? scores_of_a_block(tokens) : 0);
     return stage;
   }
 

@@ -2,11 +2,9 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <limits>
-
 #include "ops/block_sizes.h"
 #include "ops/fused.h"
-#include "ops/soft_cap.h"
+#include "ops/limited_attention.h"
 
 namespace switchyard {
 
@@ -78,8 +76,6 @@ struct SplitHeads : torch::autograd::Function<SplitHeads> {
     return {joint.flatten(2), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
-
-double attention_scale(const Tensor& query) { return 1.0 / std::sqrt(static_cast<double>(query.size(-1))); }
 
 // The sizes of one key/value head's attention, of contiguous query, key and value.
 kernels::AttentionShape head_shape(const Tensor& query, const Tensor& key, const Tensor& value) {
@@ -196,30 +192,6 @@ Tensor attention_of_one(const Tensor& query_any, const Tensor& key_any, const Te
   return out;
 }
 
-// [S, P + S] bool: what each query sees, of the positions behind it and its own.
-Tensor seen_positions(const Tensor& query, int64_t positions, int64_t window) {
-  const int64_t past = positions - query.size(2);
-  const Tensor all = torch::ones({query.size(2), positions}, query.options().dtype(torch::kBool).requires_grad(false));
-  return all.tril(past).logical_and(all.triu(past - window + 1));
-}
-
-// Attention with a mask and scores of its own, as a composition.
-Tensor limited_attention(const Tensor& query, const Tensor& key, const Tensor& value, int64_t window,
-                         std::optional<double> softcap) {
-  // Query heads of one key/value head side by side: [B, G, H / G, S, hd].
-  const Tensor groups = query.unflatten(1, {key.size(1), -1});
-  Tensor scores = torch::matmul(groups, key.unsqueeze(2).transpose(-1, -2)).to(accumulate_type(query));
-  scores = scores * attention_scale(query);
-  if (softcap) scores = soft_cap(scores, *softcap);
-  const Tensor seen = seen_positions(query, key.size(2), window);
-  const Tensor probabilities =
-      torch::softmax(scores.masked_fill(seen.logical_not(), -std::numeric_limits<double>::infinity()), -1);
-  return torch::matmul(probabilities.to(value.scalar_type()), value.unsqueeze(2))
-      .flatten(1, 2)
-      .transpose(1, 2)
-      .flatten(2);
-}
-
 }  // namespace
 
 RotaryTable rotary_table(int64_t first, int64_t count, int64_t head_dim, double theta,
@@ -318,10 +290,17 @@ Tensor causal_attention_reference(const Tensor& query, const Tensor& key, const 
   std::optional<Tensor> mask;
   const bool limited = window && *window < positions;
   if (limited || (positions != sequence && sequence > 1)) {
-    mask = seen_positions(query, positions, window.value_or(positions));
+    mask = seen_positions(positions - sequence, sequence, 0, positions, window.value_or(positions), query.device());
   }
-  return torch::scaled_dot_product_attention(query, per_query_head(key), per_query_head(value), mask, 0.0,
-                                             /*is_causal=*/!mask && positions == sequence)
+  // Kernels that keep no scores take queries and values of one width: zeros behind change nothing.
+  const int64_t width = std::max(query.size(-1), value.size(-1));
+  const auto widened = [&](const Tensor& x) {
+    return x.size(-1) == width ? x : torch::constant_pad_nd(x, {0, width - x.size(-1)});
+  };
+  return torch::scaled_dot_product_attention(widened(query), per_query_head(widened(key)),
+                                             per_query_head(widened(value)), mask, 0.0,
+                                             /*is_causal=*/!mask && positions == sequence, attention_scale(query))
+      .narrow(-1, 0, value.size(-1))
       .transpose(1, 2)
       .flatten(2);
 }

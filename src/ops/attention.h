@@ -51,8 +51,7 @@ struct AttentionLimits {
 // nothing of size S * S, and another takes a single query behind a cache where there are no gradients; very long
 // sequences, more queries behind a cache, and other devices use ATen's scaled_dot_product_attention, which on CUDA is a
 // flash (bfloat16) or memory-efficient kernel, the latter with a window. Under a soft cap, and with a window on the
-// CPU, a plain composition with the softmax in float32 (float64) takes the place of both and keeps several [B, H, S, P
-// + S] tensors. Differentiable. Collectives: none.
+// CPU, limited_attention() takes the place of both. Differentiable. Collectives: none.
 torch::Tensor causal_attention(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
                                const AttentionLimits& limits = {});
 torch::Tensor causal_attention_reference(const torch::Tensor& query, const torch::Tensor& key,

@@ -9,6 +9,9 @@ namespace switchyard {
 // beyond, ATen's own blocks take over.
 inline constexpr int64_t kLongestFusedAttention = 2048;
 
+// Queries of a block whose scores are whole tensors: attention with a soft cap or a window.
+inline constexpr int64_t kLimitedAttentionRows = 128;
+
 // Rows that go through all products of an expert together: their hidden values stay in a core's cache, and experts of
 // uneven load still share the cores evenly.
 inline constexpr int64_t kExpertPieceRows = 256;

@@ -98,7 +98,11 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     const auto saved = context->get_saved_variables();
     const Tensor& given = gradients[0];
     const bool one = given.is_cpu() && given.item<double>() == 1;
-    const auto scaled = [&](const Tensor& x) { return one ? x : x * given.to(x.scalar_type()); };
+    // A product with a scalar on the CPU is rounded once; one on the device would be rounded to x's type before.
+    const auto scaled = [&](const Tensor& x) {
+      if (one) return x;
+      return given.is_cpu() ? x * given : (x.to(given.scalar_type()) * given).to(x.scalar_type());
+    };
     return {scaled(saved[0]), scaled(saved[1]), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };

@@ -12,6 +12,7 @@ namespace switchyard {
 //   linear    a straight line down to min_lr at decay_steps, then constant
 //   constant  optimizer.lr
 //   wsd       optimizer.lr, then a straight line to min_lr over the last decay_steps before max_steps (Hu et al. 2024)
+// The step at which the decay ends has min_lr itself: with 0, it changes no weight.
 double learning_rate(const Config& config, int64_t step);
 
 }  // namespace switchyard

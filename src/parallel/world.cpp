@@ -64,7 +64,7 @@ bool done_within(milliseconds timeout, std::function<void()> action) {
 
 }  // namespace
 
-World::World(Launch launch) : launch_(std::move(launch)) {
+World::World(Launch launch, torch::Device device) : launch_(std::move(launch)), device_(device) {
   on_failure_ = std::make_shared<const FailureHandler>(
       [this](const std::string& collective, const std::string& reason) { fail(collective, reason); });
 }
@@ -85,8 +85,8 @@ void World::leave() noexcept {
 }
 
 std::shared_ptr<World> World::alone() {
-  const std::shared_ptr<World> world(new World({}));
-  world->make_groups({}, torch::kCPU, kRollCall);
+  const std::shared_ptr<World> world(new World({}, torch::kCPU));
+  world->make_groups({}, kRollCall);
   return world;
 }
 
@@ -96,10 +96,10 @@ std::shared_ptr<World> World::join(const Launch& launch, const ParallelConfig& c
     throw ConfigError("parallel.expert_parallel_size is " + std::to_string(config.expert_parallel_size) +
                       ", which must divide the number of ranks, " + std::to_string(ranks));
   }
-  const std::shared_ptr<World> world(new World(launch));
+  const std::shared_ptr<World> world(new World(launch, device));
   const milliseconds timeout(static_cast<int64_t>(config.timeout * 1000));
   if (ranks > 1) world->connect(timeout);
-  world->make_groups(config, device, timeout);
+  world->make_groups(config, timeout);
   return world;
 }
 
@@ -129,7 +129,7 @@ std::unique_ptr<Group> World::make_group(const std::string& name, const std::vec
   return std::make_unique<Group>(name, own, size, std::move(engine), on_failure_);
 }
 
-void World::make_groups(const ParallelConfig& config, torch::Device device, milliseconds timeout) {
+void World::make_groups(const ParallelConfig& config, milliseconds timeout) {
   const auto share = static_cast<int>(config.expert_parallel_size);
   std::vector<int> all;
   std::vector<int> experts;
@@ -141,9 +141,9 @@ void World::make_groups(const ParallelConfig& config, torch::Device device, mill
   }
   control_ = make_group("control", all, /*on_cuda=*/false, timeout);
   saving_ = make_group("saving", all, /*on_cuda=*/false, timeout);
-  all_ = make_group("all ranks", all, device.is_cuda(), timeout);
-  experts_ = make_group("expert-parallel", experts, device.is_cuda(), timeout);
-  replicas_ = make_group("expert replicas", replicas, device.is_cuda(), timeout);
+  all_ = make_group("all ranks", all, device_.is_cuda(), timeout);
+  experts_ = make_group("expert-parallel", experts, device_.is_cuda(), timeout);
+  replicas_ = make_group("expert replicas", replicas, device_.is_cuda(), timeout);
 }
 
 void World::announce_failure(const std::string& reason) noexcept {

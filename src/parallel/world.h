@@ -17,11 +17,11 @@ namespace switchyard {
 class World {
  public:
   // Waits until all ranks are there, at most parallel.timeout. Rank 0 serves the store on the interface of
-  // launch.address only (unless the launcher serves it). Rank r holds share r % P of the experts, where P is
-  // parallel.expert_parallel_size. Throws DistributedError: the address cannot be bound or reached, ranks that did not
-  // come, a rank that runs another program; ConfigError: P does not divide the number of ranks.
+  // launch.address only (unless the launcher serves it). `device` is this rank's. Rank r holds share r % P of the
+  // experts, where P is parallel.expert_parallel_size. Throws DistributedError: the address cannot be bound or reached,
+  // ranks that did not come, a rank that runs another program; ConfigError: P does not divide the number of ranks.
   static std::shared_ptr<World> join(const Launch& launch, const ParallelConfig& config, torch::Device device);
-  // One process.
+  // One process, on the CPU.
   static std::shared_ptr<World> alone();
   ~World();
   World(const World&) = delete;
@@ -31,6 +31,7 @@ class World {
   int rank() const { return launch_.rank; }
   int size() const { return launch_.world_size; }
   bool first() const { return rank() == 0; }
+  torch::Device device() const { return device_; }  // where this rank computes
 
   Group& all() { return *all_; }            // every rank
   Group& experts() { return *experts_; }    // the P ranks that hold one copy of the experts
@@ -48,15 +49,16 @@ class World {
   void leave() noexcept;
 
  private:
-  explicit World(Launch launch);
+  World(Launch launch, torch::Device device);
   void connect(std::chrono::milliseconds timeout);
-  void make_groups(const ParallelConfig& config, torch::Device device, std::chrono::milliseconds timeout);
+  void make_groups(const ParallelConfig& config, std::chrono::milliseconds timeout);
   std::unique_ptr<Group> make_group(const std::string& name, const std::vector<int>& ranks, bool on_cuda,
                                     std::chrono::milliseconds timeout);
   // Asks all ranks what happened and throws DistributedError with the answer.
   [[noreturn]] void fail(const std::string& collective, const std::string& reason);
 
   Launch launch_;
+  torch::Device device_;
   std::string own_address_;
   struct Stores;
   std::shared_ptr<Stores> stores_;  // null for one process

@@ -97,8 +97,8 @@ MicroBatchSource random_tokens(const Config& config, torch::Device device) {
 }  // namespace
 
 double measure_gemm_rate(const Config& config) {
-  set_threads(config);
-  return gemm_rate(compute_type(config), choose_device(config));
+  set_threads(config, {});
+  return gemm_rate(compute_type(config), choose_device(config.training.device, 0, gpus_of_machine()));
 }
 
 int64_t peak_memory_bytes() {
@@ -113,7 +113,7 @@ OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
   Config config = with_vocabulary(requested, 8192);
   const auto world = join_world(config);
   set_threads(config, world->launch());
-  const torch::Device device = choose_device(config, world->launch());
+  const torch::Device device = world->device();
   torch::manual_seed(static_cast<uint64_t>(config.run.seed));
   const double gemm = gemm_rate(compute_type(config), device);
   Transformer model = build_model(config, device, experts_here(config, *world));

@@ -16,20 +16,20 @@ namespace {
 
 // What the ranks found in one round of batches, one each.
 struct Round {
-  double sum = 0;  // of losses times sequences
-  double sequences = 0;
+  double sum = 0;  // of the targets' losses
+  double targets = 0;
   int signal = 0;
 };
 
 Round over_ranks(const Round& own, World& world) {
   if (world.size() == 1) return own;
-  const torch::Tensor values = torch::tensor({own.sum, own.sequences, double(own.signal)}, torch::kFloat64);
+  const torch::Tensor values = torch::tensor({own.sum, own.targets, double(own.signal)}, torch::kFloat64);
   const torch::Tensor all = gather_rows(world.control(), values);
   Round total;
   for (int64_t rank = 0; rank < world.size(); ++rank) {
     const double* row = all.const_data_ptr<double>() + 3 * rank;
     total.sum += row[0];
-    total.sequences += row[1];
+    total.targets += row[1];
     total.signal = std::max(total.signal, static_cast<int>(row[2]));
   }
   return total;
@@ -61,7 +61,7 @@ std::optional<double> domain_loss(Transformer& model, const std::vector<TokenBat
                                   World& world, const std::function<bool(int)>& interrupted,
                                   const std::function<void(const ModelOutput&, bool)>& observe) {
   double sum = 0;
-  double sequences = 0;
+  double targets = 0;
   const auto ranks = static_cast<size_t>(world.size());
   for (size_t first = 0; first < batches.size(); first += ranks) {
     const size_t index = first + static_cast<size_t>(world.rank());
@@ -72,15 +72,15 @@ std::optional<double> domain_loss(Transformer& model, const std::vector<TokenBat
     observe(output, index < batches.size());
     Round own{.signal = StopSignals::number()};
     if (index < batches.size()) {
-      own.sum = loss.item<double>() * static_cast<double>(batch.num_sequences);
-      own.sequences = static_cast<double>(batch.num_sequences);
+      own.targets = static_cast<double>(batch.num_targets());
+      own.sum = loss.item<double>() * own.targets;
     }
     const Round round = over_ranks(own, world);
     if (interrupted && interrupted(round.signal)) return std::nullopt;
     sum += round.sum;
-    sequences += round.sequences;
+    targets += round.targets;
   }
-  return sum / std::max(1.0, sequences);
+  return sum / std::max(1.0, targets);
 }
 
 bool has_several_modalities(const Dataset& dataset) {
@@ -135,8 +135,9 @@ std::optional<Evaluation> evaluate(Transformer& model, const Dataset& dataset, c
 }
 
 void warn_if_not_causal(const Config& config) {
-  const std::string reason = why_not_causal(config);
-  if (!reason.empty()) log_warning("losses are too low, because this model looks at later tokens: " + reason);
+  const std::string reason = why_evaluation_looks_ahead(config);
+  if (!reason.empty())
+    log_warning("evaluation looks at later tokens, so its losses are no language model's: " + reason);
 }
 
 OrderedJson evaluation_json(const Evaluation& evaluation) {

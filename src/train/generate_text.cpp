@@ -63,7 +63,7 @@ void generate_text(const GenerateOptions& options, const std::function<void(std:
   LoadedModel loaded = load_model(options.checkpoint, options.overrides);
   const std::string reason = why_not_causal(loaded.config);
   if (!reason.empty()) throw ConfigError(options.checkpoint + " can't generate: " + reason);
-  set_threads(loaded.config);
+  set_threads(loaded.config, {});
   loaded.model->cast_matrices();
   std::vector<int32_t> prompt = loaded.tokenizer->encode(options.prompt);
   if (prompt.empty()) prompt.push_back(loaded.tokenizer->end_of_text());

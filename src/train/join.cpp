@@ -29,7 +29,8 @@ std::shared_ptr<World> join_world(const Config& config) {
     throw ConfigError("parallel.expert_parallel_size is " + std::to_string(config.parallel.expert_parallel_size) +
                       ", but this run has one process: it must be 1, or start several with torchrun, mpirun or srun");
   }
-  const auto world = World::join(launch, config.parallel, choose_device(config, launch));
+  const auto world =
+      World::join(launch, config.parallel, choose_device(config.training.device, launch.local_rank, gpus_of_machine()));
   if (world->size() > 1) {
     require_same(world->control(), "program", checksum_file("/proc/self/exe"));
     require_same(world->control(), "configuration", dump_config(config));

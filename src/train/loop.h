@@ -50,7 +50,7 @@ class Trainer {
       : config_(config),
         world_(world),
         dataset_(std::move(dataset)),
-        device_(choose_device(config)),
+        device_(world->device()),
         model_(build_model(config, device_, experts_here(config, *world))),
         step_(model_, config, world),
         sampler_(dataset_, static_cast<uint64_t>(config.run.seed), config.training.seq_length),

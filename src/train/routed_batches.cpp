@@ -11,7 +11,7 @@ namespace {
 // `batch` holds [B, S + 1] tokens.
 void route(LoadedModel& loaded, const TokenBatch& batch, int64_t domain, const BatchUser& use) {
   const torch::NoGradGuard no_grad;
-  const BatchTensors tensors = to_tensors(batch, choose_device(loaded.config));
+  const BatchTensors tensors = to_tensors(batch, loaded.device);
   RoutedBatch routed{.domain = domain,
                      .num_sequences = batch.num_sequences,
                      .seq_length = batch.seq_length,

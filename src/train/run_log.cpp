@@ -23,7 +23,9 @@ std::vector<double> row_of(const torch::Tensor& table, int64_t row) {
 
 RunLog::RunLog(const std::filesystem::path& folder, const Config& config, int64_t resume_step)
     : lines_(folder / "metrics.jsonl", resume_step), terminal_(::isatty(STDERR_FILENO) == 1) {
-  if (config.metrics.tensorboard) events_ = std::make_unique<EventWriter>(folder);
+  if (config.metrics.tensorboard) {
+    events_ = std::make_unique<EventWriter>(folder, resume_step < 0 ? std::nullopt : std::optional(resume_step + 1));
+  }
   before_terminal_message([this] { progress_.clear(); });
 }
 
@@ -91,7 +93,8 @@ void RunLog::alarm(int64_t step, const Collapse& collapse, const std::string& ad
   const std::string text = describe_collapse(collapse) + "; " + advice;
   log_warning(formatted("step %ld: routing alarm: ", step) + text);
   lines_.write(alarm_event(step, collapse, advice));
-  if (events_) events_->text("alarm", text, step);
+  const std::string layer = "layer_" + std::to_string(collapse.layer);
+  if (events_) events_->text("alarm/" + layer + "/" + kind_name(collapse.kind), text, step);
 }
 
 void RunLog::probe(int64_t step, const std::vector<ProbedRouting>& layers, const std::vector<std::string>& domains) {

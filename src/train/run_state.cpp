@@ -257,7 +257,8 @@ LoadedModel load_model(const std::filesystem::path& path, const std::vector<std:
   loaded.model = Transformer(loaded.config);
   load_tensors(checkpoint.model, whole_pieces(named_tensors_of(loaded.model)), /*partial=*/false,
                (folder / "model.safetensors").string());
-  place_model(loaded.model, loaded.config, choose_device(loaded.config));
+  loaded.device = choose_device(loaded.config.training.device, 0, gpus_of_machine());
+  place_model(loaded.model, loaded.config, loaded.device);
   loaded.model->eval();
   return loaded;
 }

@@ -54,6 +54,7 @@ struct LoadedModel {
   Config config;
   std::shared_ptr<const Tokenizer> tokenizer;
   Transformer model{nullptr};
+  torch::Device device = torch::kCPU;  // where it is
   int64_t step = 0;
 };
 // `path` as resolve_checkpoint takes it; overrides apply to its configuration and must not change the architecture.

@@ -273,7 +273,7 @@ OrderedJson serve_report(const std::string& checkpoint, const std::vector<std::s
                          const ServingOptions& options) {
   LoadedModel loaded = load_model(checkpoint, overrides);
   require_experts(loaded, checkpoint);
-  set_threads(loaded.config);
+  set_threads(loaded.config, {});
   return study_serving(loaded, open_dataset_of(loaded), checkpoint, options);
 }
 

@@ -12,21 +12,25 @@
 
 namespace switchyard {
 
-torch::Device choose_device(const Config& config, const Launch& launch) {
-  const bool usable = torch::cuda::is_available();
-  if (config.training.device == DeviceKind::kCuda && !usable) {
+Gpus gpus_of_machine() {
+  if (!torch::cuda::is_available()) return {};
+  return {.count = static_cast<int>(torch::cuda::device_count()),
+          .select = [](torch::Device device) { c10::impl::VirtualGuardImpl(torch::kCUDA).setDevice(device); }};
+}
+
+torch::Device choose_device(DeviceKind wanted, int local_rank, const Gpus& gpus) {
+  if (wanted == DeviceKind::kCuda && gpus.count == 0) {
     throw ConfigError(
         "training.device is cuda, but this build or machine has no usable CUDA device; use cpu or auto, or build "
         "with the cuda preset");
   }
-  if (config.training.device == DeviceKind::kCpu || !usable) return torch::kCPU;
-  const auto gpus = static_cast<int>(torch::cuda::device_count());
-  if (launch.local_rank >= gpus) {
-    throw ConfigError("this machine has " + std::to_string(gpus) + " GPUs, but local rank " +
-                      std::to_string(launch.local_rank) + " needs one of its own: start at most one rank a GPU");
+  if (wanted == DeviceKind::kCpu || gpus.count == 0) return torch::kCPU;
+  if (local_rank >= gpus.count) {
+    throw ConfigError("this machine has " + std::to_string(gpus.count) + " GPUs, but local rank " +
+                      std::to_string(local_rank) + " needs one of its own: start at most one rank a GPU");
   }
-  const torch::Device device(torch::kCUDA, static_cast<c10::DeviceIndex>(launch.local_rank));
-  c10::impl::VirtualGuardImpl(torch::kCUDA).setDevice(device);
+  const torch::Device device(torch::kCUDA, static_cast<c10::DeviceIndex>(local_rank));
+  gpus.select(device);
   return device;
 }
 
@@ -104,8 +108,12 @@ BatchTensors to_tensors(const TokenBatch& batch, torch::Device device) {
                                                 {batch.num_sequences, batch.seq_length + 1}, torch::kInt32)
                                    .to(torch::kInt64);
   const torch::Tensor on_device = device.is_cpu() ? tokens : tokens.pin_memory().to(device, /*non_blocking=*/true);
-  return {on_device.narrow(1, 0, batch.seq_length), on_device.narrow(1, 1, batch.seq_length).flatten(),
-          batch.num_sequences};
+  torch::Tensor targets = on_device.narrow(1, 1, batch.seq_length).flatten();
+  if (batch.repeated_targets > 0) {
+    targets = targets.clone();  // flattened, a single sequence is still a view of the inputs
+    targets.narrow(0, (batch.num_sequences - 1) * batch.seq_length, batch.repeated_targets).fill_(-1);
+  }
+  return {on_device.narrow(1, 0, batch.seq_length), targets, batch.num_sequences};
 }
 
 }  // namespace switchyard

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "config/config.h"
 #include "data/batches.h"
@@ -13,12 +14,20 @@
 
 namespace switchyard {
 
-// training.device as a device: auto takes a GPU if there is one, that of the process's local rank. Throws ConfigError
-// if cuda is asked for and absent, or has fewer GPUs than this machine has ranks.
-torch::Device choose_device(const Config& config, const Launch& launch = {});
+// The GPUs that can be used; a test has others than the machine.
+struct Gpus {
+  int count = 0;
+  std::function<void(torch::Device)> select;  // makes one the process's current device
+};
+Gpus gpus_of_machine();
+
+// Which device this process computes on, selected: `auto` takes a GPU if there is one, that of the local rank.
+// Decided once, where a process joins (World::device()) or loads a model (LoadedModel::device). Throws ConfigError if
+// cuda is asked for and absent, or has fewer GPUs than this machine has ranks.
+torch::Device choose_device(DeviceKind wanted, int local_rank, const Gpus& gpus);
 // Sets the number of threads of ATen's operations: training.num_threads, or where that is 0, one per core, the cores
 // shared by the ranks of this machine. Several threads then wait as ops/waiting_threads.h says.
-void set_threads(const Config& config, const Launch& launch = {});
+void set_threads(const Config& config, const Launch& launch);
 // The type of activations and matrix products.
 torch::ScalarType compute_type(const Config& config);
 
@@ -43,7 +52,7 @@ TrainedParameters trained_parameters_of(Transformer& model);
 // default generators. There is no random state to save.
 void seed_forward_pass(int64_t seed, int64_t step, int64_t micro_batch);
 
-// A batch on the device: inputs [B, S] and targets [B * S], int64.
+// A batch on the device: inputs [B, S] and targets [B * S], int64; -1: not counted (TokenBatch::repeated_targets).
 struct BatchTensors {
   torch::Tensor inputs;
   torch::Tensor targets;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "config/router_keys.h"
 #include "losses/auxiliary.h"
 #include "losses/depth.h"
 #include "losses/load_balancing.h"
@@ -198,7 +199,8 @@ void TrainingStep::one_micro_batch(const BatchTensors& batch, double share, Tens
 }
 
 bool TrainingStep::needs_global_load() const {
-  return config_.moe && config_.moe->aux_loss_scope == AuxLossScope::kGlobalBatch && config_.moe->aux_loss_coeff > 0;
+  return config_.moe && config_.moe->aux_loss_scope == AuxLossScope::kGlobalBatch && config_.moe->aux_loss_coeff > 0 &&
+         can_be_balanced(config_.moe->router.type);
 }
 
 // Everything that is a sum over tokens, in one all-reduce.

@@ -15,7 +15,7 @@ OrderedJson study_specialisation(const std::vector<std::string>& checkpoints, co
   for (const std::string& path : checkpoints) {
     LoadedModel loaded = load_model(path, overrides);
     require_experts(loaded, path);
-    set_threads(loaded.config);
+    set_threads(loaded.config, {});
     if (list.empty()) dataset = open_dataset_of(loaded);
     const std::string here =
         formatted("%ld MoE layers of %ld experts", num_moe_layers(loaded.config), loaded.config.moe->num_experts);

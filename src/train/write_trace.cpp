@@ -36,7 +36,7 @@ class LineSink {
 int64_t write_trace(const TraceOptions& options) {
   LoadedModel loaded = load_model(options.checkpoint, options.overrides);
   require_experts(loaded, options.checkpoint);
-  set_threads(loaded.config);
+  set_threads(loaded.config, {});
   Dataset dataset;
   if (options.data) dataset = open_dataset_of(loaded);
   std::vector<std::string> domains;

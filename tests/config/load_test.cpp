@@ -73,7 +73,6 @@ TEST(Load, MissingKeysFollowFromOthers) {
   EXPECT_EQ(c.model.head_dim, 20);
   EXPECT_EQ(c.model.intermediate_size, 320);  // 8/3 of 100 is 266.7
   EXPECT_EQ(c.moe->intermediate_size, 320);
-  EXPECT_EQ(c.moe->eval_capacity_factor, 1.25);
   EXPECT_EQ(c.training.global_batch_size, 16);
   EXPECT_FALSE(c.schedule.decay_steps.has_value());
   EXPECT_FALSE(c.model.vocab_size.has_value());
@@ -90,8 +89,9 @@ TEST(Load, IntermediateSizeIsTheNextMultipleOf64) {
   EXPECT_EQ(width(4096), 10944);
 }
 
-TEST(Load, WithoutCapacityFactorEvaluationHasNone) {
+TEST(Load, EvaluationIsDroplessUnlessAsked) {
   EXPECT_FALSE(parse("moe: {}").moe->eval_capacity_factor.has_value());
+  EXPECT_FALSE(parse("moe: {capacity_factor: 1}").moe->eval_capacity_factor.has_value());
   EXPECT_EQ(parse("moe: {capacity_factor: 1, eval_capacity_factor: 2}").moe->eval_capacity_factor, 2.0);
 }
 

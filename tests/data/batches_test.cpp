@@ -1,6 +1,6 @@
 #include "data/batches.h"
 
-#include <map>
+#include <cmath>
 #include <numeric>
 #include <set>
 
@@ -56,8 +56,9 @@ TEST_F(BatchesTest, WindowsAreRunsOfTokensOfTheirDomain) {
   ASSERT_EQ(batch.domains.size(), 100u);
   for (int64_t i = 0; i < 100; ++i) {
     const std::vector<int32_t> tokens = row(batch, i);
-    for (size_t j = 1; j < tokens.size(); ++j) ASSERT_EQ(tokens[j], tokens[0] + static_cast<int32_t>(j));
-    EXPECT_LT(tokens.back(), batch.domains[static_cast<size_t>(i)] == 0 ? 1000 : 777);
+    const int32_t size = batch.domains[static_cast<size_t>(i)] == 0 ? 1000 : 777;
+    EXPECT_LT(tokens[0], size);
+    for (size_t j = 1; j < tokens.size(); ++j) ASSERT_EQ(tokens[j], (tokens[0] + static_cast<int32_t>(j)) % size);
   }
 }
 
@@ -80,36 +81,33 @@ TEST_F(BatchesTest, ASequenceIsAFunctionOfItsNumber) {
   EXPECT_EQ(sampler.batch(int64_t{1} << 40, 3).num_sequences, 3);  // far away is no further
 }
 
-// 1000 tokens, windows of 16: 61 an epoch, at offset + 16 k.
-TEST_F(BatchesTest, EveryWindowOnceAnEpochInANewOrderAtANewOffset) {
-  const Dataset dataset = dataset_of({{1.0, 1000, 10}});
-  const TrainingSampler sampler(dataset, 5, 16);
-  // Blocks of 1024 sequences are shuffled as a whole: 61 blocks hold 1024 whole epochs.
-  const TokenBatch batch = sampler.batch(0, 61 * 1024);
-  std::map<int32_t, int> seen;  // beginning -> how often
-  for (int64_t i = 0; i < batch.num_sequences; ++i) ++seen[row(batch, i)[0]];
-  std::map<int32_t, std::set<int>> counts_of_offset;
-  std::map<int32_t, int> epochs_of_offset;
-  for (const auto& [begin, count] : seen) counts_of_offset[begin % 16].insert(count);
-  int epochs = 0;
-  for (const auto& [offset, counts] : counts_of_offset) {
-    EXPECT_EQ(counts.size(), 1u);  // each of an offset's windows equally often: once in each of its epochs
-    epochs += *counts.begin();
+// Blocks of 1024 sequences are shuffled as a whole: as many blocks as an epoch has windows hold 1024 whole epochs.
+TEST_F(BatchesTest, NoTokenIsATargetTwiceAnEpochAndEachIsEquallyOften) {
+  for (const int64_t num_tokens : {17, 18, 31, 32, 33, 47, 290, 1000}) {
+    const int64_t windows = num_tokens / 16;
+    const Dataset dataset = dataset_of({{1.0, num_tokens, 10}});
+    const TokenBatch batch = TrainingSampler(dataset, 5, 16).batch(0, windows * 1024);
+    std::vector<int64_t> counts(static_cast<size_t>(num_tokens));
+    for (int64_t i = 0; i < batch.num_sequences; ++i) {
+      const std::vector<int32_t> tokens = row(batch, i);
+      for (size_t j = 1; j < tokens.size(); ++j) ++counts[static_cast<size_t>(tokens[j])];
+    }
+    // Left out of an epoch with probability p: 1024 p epochs, with a standard deviation of sqrt(1024 p (1 - p)).
+    const double p = static_cast<double>(num_tokens % 16) / static_cast<double>(num_tokens);
+    const double room = 5 * std::sqrt(1024 * p * (1 - p));
+    for (const int64_t count : counts) {
+      EXPECT_LE(count, 1024);
+      EXPECT_NEAR(static_cast<double>(count), 1024 * (1 - p), room) << num_tokens;
+    }
   }
-  EXPECT_EQ(counts_of_offset.size(), 16u);
-  EXPECT_EQ(epochs, 1024);
-  EXPECT_EQ(seen.size(), 16u * 61u);
 }
 
-TEST_F(BatchesTest, ShortDomainsStillGiveOneWindow) {
-  for (const int64_t num_tokens : {17, 18, 31, 32, 33, 47, 48}) {
-    const Dataset dataset = dataset_of({{1.0, num_tokens, 10}});
-    const TokenBatch batch = TrainingSampler(dataset, 5, 16).batch(0, 3000);
-    std::set<int32_t> begins;
-    for (int64_t i = 0; i < batch.num_sequences; ++i) begins.insert(row(batch, i)[0]);
-    EXPECT_EQ(static_cast<int64_t>(begins.size()), num_tokens >= 48 ? 32 : std::min<int64_t>(16, num_tokens - 16));
-    EXPECT_LE(*begins.rbegin(), num_tokens - 17);
-  }
+TEST_F(BatchesTest, EveryEpochHasAnOffsetOfItsOwn) {
+  const Dataset dataset = dataset_of({{1.0, 1000, 10}});
+  const TokenBatch batch = TrainingSampler(dataset, 5, 16).batch(0, 62 * 1024);
+  std::set<int32_t> begins;
+  for (int64_t i = 0; i < batch.num_sequences; ++i) begins.insert(row(batch, i)[0]);
+  EXPECT_EQ(begins.size(), 1000u);
 }
 
 TEST_F(BatchesTest, DomainsFollowTheirWeightsInEveryBlock) {
@@ -165,7 +163,7 @@ TEST(Mixture, ManyTinyWeightsAllGetSomething) {
 }
 
 TEST_F(BatchesTest, EpochCountsTheDomainsOwnWindows) {
-  const Dataset dataset = dataset_of({{0.75, 1032, 10}, {0.25, 520, 10}});  // 128 and 64 windows of 8
+  const Dataset dataset = dataset_of({{0.75, 1030, 10}, {0.25, 512, 10}});  // 128 and 64 windows of 8
   const TrainingSampler sampler(dataset, 9, 8);
   EXPECT_EQ(sampler.epoch(0, 0), 0.0);
   EXPECT_EQ(sampler.epoch(1024, 0), 768.0 / 128);
@@ -209,6 +207,28 @@ TEST_F(BatchesTest, AllOfValidationWhenAskedForOrWhenThereIsNoMore) {
     EXPECT_EQ(row(batches[2], 1).back(), 1000100);
   }
   EXPECT_EQ(validation_batches(dataset, 0, 5, 2, 10).size(), 2u);
+}
+
+TEST_F(BatchesTest, WhatIsLeftOfValidationIsCountedOnce) {
+  const Dataset dataset = dataset_of({{1.0, 100, 108}});  // 107 targets: 10 windows of 10, and 7 more
+  for (const int64_t batch_size : {1, 4, 5, 11, 20}) {
+    std::vector<int> counts(108);
+    int64_t targets = 0;
+    for (const TokenBatch& batch : validation_batches(dataset, 0, batch_size, 0, 10)) {
+      targets += batch.num_targets();
+      for (int64_t i = 0; i < batch.num_sequences; ++i) {
+        const auto tokens = row(batch, i);
+        const bool last = i == batch.num_sequences - 1;
+        for (size_t j = 1 + static_cast<size_t>(last ? batch.repeated_targets : 0); j < tokens.size(); ++j) {
+          ++counts[static_cast<size_t>(tokens[j] - 1000000)];
+        }
+      }
+    }
+    EXPECT_EQ(targets, 107);
+    EXPECT_EQ(counts[0], 0);
+    EXPECT_EQ(std::count(counts.begin(), counts.end(), 1), 107);
+  }
+  EXPECT_EQ(validation_batches(dataset, 0, 5, 2, 10).back().repeated_targets, 0);
 }
 
 }  // namespace

@@ -55,6 +55,19 @@ std::string text_of(const Dataset& dataset, const TokenShard& shard) {
   return dataset.tokenizer->decode(tokens);
 }
 
+TEST_F(DatasetTest, TheVocabularyIsKnownWhenThereIsATokenizer) {
+  config_.data.tokenizer = "char";
+  EXPECT_EQ(known_vocab_size(config_), std::nullopt);
+  const Dataset dataset = open_dataset(config_);
+  EXPECT_EQ(known_vocab_size(config_), dataset.tokenizer->vocab_size());
+  config_.data.tokenizer = "byte";
+  EXPECT_EQ(known_vocab_size(config_), 257);
+  config_.data.tokenizer = "sentencepiece";
+  EXPECT_EQ(known_vocab_size(config_), 8192);
+  config_.model.vocab_size = 300;
+  EXPECT_EQ(known_vocab_size(config_), 300);
+}
+
 TEST_F(DatasetTest, HoldsEveryDocumentOnOneSide) {
   for (const char* tokenizer : {"byte", "char", "sentencepiece"}) {
     config_.data.tokenizer = tokenizer;

@@ -163,8 +163,14 @@ TEST_F(Events, EveryCutLeavesAReadablePrefix) {
 }
 
 TEST_F(Events, ASecondWriterOpensAFileOfItsOwn) {
-  const EventWriter second(scratch_.path());
+  const EventWriter second(scratch_.path(), 41);
   EXPECT_NE(second.path(), writer_.path());
+  // SessionLog.START at the first step that is done anew: what TensorBoard purges by.
+  const auto events = records_of(test::slurp(second.path()));
+  ASSERT_EQ(events.size(), 2U);
+  auto fields = fields_of(events[1]);
+  EXPECT_EQ(number_at<uint64_t>(fields.at(2)), 41U);
+  EXPECT_EQ(number_at<uint64_t>(fields_of(fields.at(7)).at(1)), 1U);
 }
 
 TEST(EventWriter, FolderThatIsMissing) {

@@ -113,9 +113,10 @@ TEST(TokensPerExpert, ByHand) {
 
 TEST(Capacity, PlacesAreRoundedUp) {
   EXPECT_EQ(expert_capacity(100, 2, 8, 1.0), 25);
-  EXPECT_EQ(expert_capacity(101, 2, 8, 1.0), 26);  // 25.25
-  EXPECT_EQ(expert_capacity(10, 1, 1, 1.1), 11);   // 1.1 * 10 is a little above 11 in binary
-  EXPECT_EQ(expert_capacity(1, 1, 64, 0.5), 1);    // never none
+  EXPECT_EQ(expert_capacity(101, 2, 8, 1.0), 26);    // 25.25
+  EXPECT_EQ(expert_capacity(10, 1, 1, 1.1), 11);     // 1.1 * 10 is a little above 11 in binary
+  EXPECT_EQ(expert_capacity(1, 1, 64, 0.5), 1);      // never none
+  EXPECT_EQ(expert_capacity(100, 1.5, 8, 1.0), 19);  // 18.75
 }
 
 // Every expert takes 2 of these 8 choices: 0.75 * 2 * 4 / 3.
@@ -155,6 +156,16 @@ TEST(Capacity, WhatIsNotChosenTakesNoPlace) {
   const auto weights = torch::full({4, 2}, 0.5, kF64);
   const auto fits = keep_within_capacity(routing_of(hand_ids(), weights, chosen), 3, 2, 0.75, DropPolicy::kPosition);
   EXPECT_TRUE(identical(fits.to(torch::kInt64), integers({0, 0, 1, 1, 1, 1, 1, 0}).view({4, 2})));
+}
+
+TEST(Capacity, TokensThatAreNotActiveGiveNoPlaces) {
+  // Two of the four tokens: one place each, 0.75 * 2 * 2 / 3. Token 2 takes those of experts 0 and 2, token 3 that
+  // of 1.
+  const auto active = integers({0, 0, 1, 1}).to(torch::kBool);
+  const auto chosen = active.unsqueeze(1).expand({4, 2});
+  const auto routing = routing_of(hand_ids(), torch::full({4, 2}, 0.5, kF64), chosen);
+  const auto fits = keep_within_capacity(routing, 3, 2, 0.75, DropPolicy::kPosition, active);
+  EXPECT_TRUE(identical(fits.to(torch::kInt64), integers({0, 0, 0, 0, 1, 1, 1, 0}).view({4, 2})));
 }
 
 TEST(Capacity, EqualWeightsFallBackToPosition) {

@@ -72,6 +72,13 @@ TEST(SigmoidRouter, VanishingScoresStillHaveWeights) {
   EXPECT_TRUE(close(high.weights, row({0.5, 0.5}).to(kF32)));
 }
 
+TEST(SigmoidRouter, ScoresThatFloat32RoundsToOneAreStillOrderedUnderABias) {
+  auto router = identity_router(4, {"moe.router.score=sigmoid", "moe.router.expert_bias=true"});
+  router->to(kF32);
+  EXPECT_TRUE(identical(router->forward({.x = row({20, 25, 30, 18}).to(kF32)}).expert_ids, ids({2, 1})));
+  EXPECT_TRUE(identical(router->forward({.x = row({-30, -20, -25, -28}).to(kF32)}).expert_ids, ids({1, 2})));
+}
+
 TEST(ScaledRouter, ScalesAfterNormalising) {
   const auto x = row({std::log(2.0), std::log(3.0), std::log(6.0)});
   EXPECT_TRUE(close(identity_router(3, {"moe.router.scale=16"})->forward({.x = x}).weights, row({32 / 3.0, 16 / 3.0})));

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/support/allocation_meter.h"
 #include "tests/support/devices.h"
 #include "tests/support/operation.h"
 
@@ -271,6 +272,51 @@ TEST(LimitedAttention, NanOutsideTheWindowStaysOutside) {
   x[1][0][0][2].fill_(kNan);  // the key of position 2, which positions 2 to 4 see
   const auto seen = limited({3, std::nullopt})(x)[0][0].isnan().all(1);
   EXPECT_TRUE(torch::equal(seen, torch::tensor({false, false, true, true, true, false})));
+}
+
+// Written down as whole matrices.
+Tensors whole_attention(const Tensors& x, const AttentionLimits& limits) {
+  const int64_t sequence = x[0].size(2), positions = x[1].size(2);
+  const auto heads = [&](const torch::Tensor& t) { return t.repeat_interleave(x[0].size(1) / t.size(1), 1); };
+  auto scores = torch::matmul(x[0], heads(x[1]).transpose(2, 3)) / std::sqrt(double(x[0].size(3)));
+  if (limits.softcap) scores = torch::tanh(scores / *limits.softcap) * *limits.softcap;
+  const auto own = torch::arange(positions - sequence, positions).unsqueeze(1), other = torch::arange(positions);
+  const auto seen = (other <= own).logical_and(other > own - limits.window.value_or(positions));
+  const auto p = torch::softmax(scores.masked_fill(seen.logical_not(), -1e300), -1);
+  return {torch::matmul(p, heads(x[2])).transpose(1, 2).flatten(2)};
+}
+
+TEST(LimitedAttention, SeveralBlocksMatchTheFormulaAndItsGradients) {
+  for (const auto& limits : {AttentionLimits{50, {}}, AttentionLimits{200, 0.7}, AttentionLimits{{}, 0.7}}) {
+    for (const int64_t count : {300, 130}) {  // queries, of 300 positions
+      Tensors x = random_heads(2, 4, 2, 300, 3);
+      x[0] = x[0].narrow(2, 300 - count, count).contiguous();
+      const auto expected = results_and_gradients([&](const Tensors& t) { return whole_attention(t, limits); }, x);
+      const auto actual = results_and_gradients(limited(limits), x);
+      for (size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(close(actual[i], expected[i])) << i << ' ' << count;
+    }
+  }
+}
+
+// Peak of the bytes beyond the inputs, through both passes.
+int64_t peak_of(const Operation& attention, Tensors x) {
+  for (auto& t : x) t = t.to(kF32).detach().requires_grad_();
+  AllocationMeter& meter = AllocationMeter::installed();
+  meter.restart_peak();
+  const int64_t before = meter.live();
+  torch::autograd::grad({attention(x)[0].sum()}, x);
+  return meter.peak() - before;
+}
+
+TEST(LimitedAttention, KeepsNoScoresOfTheWholeSequence) {
+  const OneThread one_thread;
+  const int64_t sequence = 2560, square = sequence * sequence * 4;  // 26 MB a head
+  for (const auto& limits : {AttentionLimits{64, {}}, AttentionLimits{{}, 0.7}}) {
+    EXPECT_LT(peak_of(limited(limits), random_heads(1, 1, 1, sequence, 8)), square / 2);
+  }
+  Tensors narrow_values = random_heads(1, 1, 1, sequence, 8);
+  narrow_values[2] = narrow_values[2].narrow(3, 0, 5).contiguous();
+  EXPECT_LT(peak_of(kFused, narrow_values), square / 4);
 }
 
 TEST(Attention, ValuesMayHaveAnotherWidth) {

@@ -96,6 +96,19 @@ TEST(GroupedMlp, ByGroupedProductsMatchesTheReference) {
   }
 }
 
+// A grouped product may leave anything in the gradient of an expert without rows.
+TEST(GroupedMlp, ExpertsWithoutRowsHaveGradientZeroByGroupedProducts) {
+  Tensors x = random_inputs(20, 5, 16, 8, Activation::kSwiGlu, false);
+  for (torch::Tensor& tensor : x) tensor = tensor.to(kF32).detach().requires_grad_();
+  const auto y =
+      grouped_mlp_on_device(x[0], integers({0, 7, 7, 20, 20}), {.up = x[1], .down = x[2]}, Activation::kSwiGlu);
+  const auto gradients = torch::autograd::grad({y.sum()}, {x[1], x[2]});
+  for (const torch::Tensor& gradient : gradients) {
+    for (const int64_t expert : {0, 2, 4}) EXPECT_EQ(gradient[expert].count_nonzero().item<int64_t>(), 0);
+    for (const int64_t expert : {1, 3}) EXPECT_GT(gradient[expert].count_nonzero().item<int64_t>(), 0);
+  }
+}
+
 TEST(GroupedMlp, SameOnCuda) {
   SWITCHYARD_NEEDS(torch::kCUDA);
   const auto on = [](torch::DeviceType device) {

@@ -124,6 +124,24 @@ TEST_P(LinearCrossEntropyTypes, SoftcapMatchesTheReference) {
   }
 }
 
+// One micro-batch of three has a third of a step's loss: not what is left of a third in bfloat16, 0.18 % more.
+TEST_P(LinearCrossEntropyTypes, AShareOfTheLossIsRoundedOnce) {
+  const auto targets = integers({3, 0, 9, 4, 1});
+  for (const int64_t micro_batches : {3, 5, 7}) {
+    const auto share = 1 / torch::full({}, micro_batches, GetParam() == kF64 ? kF64 : kF32);
+    const Tensors inputs = {random_tensor({5, 8}, 1).to(GetParam()), random_tensor({10, 8}, 2).to(GetParam())};
+    const auto gradients_of = [&](bool shared) {
+      const Tensors x = {inputs[0].clone().requires_grad_(), inputs[1].clone().requires_grad_()};
+      const auto loss = linear_cross_entropy(x[0], x[1], targets);
+      return torch::autograd::grad({shared ? loss * share : loss}, x);
+    };
+    const auto whole = gradients_of(false), part = gradients_of(true);
+    for (size_t i = 0; i < 2; ++i) {
+      EXPECT_TRUE(identical(part[i], (whole[i].to(share.scalar_type()) * share).to(GetParam())));
+    }
+  }
+}
+
 TEST_P(LinearCrossEntropyTypes, TakesStridedInputs) {
   const auto hidden = random_tensor({5, 7}, 1, GetParam());
   const auto weight = random_tensor({9, 7}, 2, GetParam());

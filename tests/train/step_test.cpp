@@ -87,6 +87,25 @@ TEST(TrainingStep, UpdateMovesParametersAndDiscardDoesNot) {
   EXPECT_FALSE(torch::allclose(before, test::parameter_of(*model, "embed_tokens")));
 }
 
+// A first pass counts the load of all micro-batches, where a loss can use it.
+TEST(TrainingStep, TheLoadIsCountedBeforehandOnlyWhereBalancingHasAGradient) {
+  for (const auto& [router, passes] : std::vector<std::pair<std::string, int>>{
+           {"top_k", 2}, {"sinkhorn", 2}, {"hash", 1}, {"random", 1}, {"soft_mixture", 1}}) {
+    const Config config =
+        tiny_moe_config({"moe.router=" + router, "moe.aux_loss_scope=global_batch", "moe.aux_loss_coeff=0.01",
+                         "training.micro_batch_size=1", "training.global_batch_size=3"});
+    Transformer model = test::make_model(config);
+    TrainingStep step(model, config);
+    const Tensor tokens = test::random_tokens(config, 1, kLength + 1);
+    int asked = 0;
+    step.gradients(1, 3, [&](int64_t) {
+      ++asked;
+      return BatchTensors{tokens.narrow(1, 0, kLength), tokens.narrow(1, 1, kLength).flatten(), 1};
+    });
+    EXPECT_EQ(asked, 3 * passes) << router;
+  }
+}
+
 TEST(TrainingStep, SameNumbersOnCuda) {
   SWITCHYARD_NEEDS(torch::kCUDA);
   const Config config = tiny_moe_config();

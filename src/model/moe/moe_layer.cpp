@@ -82,8 +82,8 @@ RouterOutput MoeLayerImpl::route(const RouterInput& input, std::optional<double>
   routing.layer = layer_;
   if (input.active.defined()) leave_out_inactive(routing, input.active);
   if (capacity_factor) {
-    routing.kept =
-        keep_within_capacity(routing, config_.num_experts, config_.top_k, *capacity_factor, config_.drop_policy);
+    routing.kept = keep_within_capacity(routing, config_.num_experts, choices_of_a_token(config_), *capacity_factor,
+                                        config_.drop_policy, input.active);
   }
   return routing;
 }

@@ -83,18 +83,31 @@ std::shared_ptr<Router> make_router(const MoeConfig& config, int64_t hidden_size
   TORCH_CHECK_VALUE(false, "unknown router type ", static_cast<int>(config.router.type));
 }
 
-int64_t expert_capacity(int64_t num_tokens, int64_t top_k, int64_t num_experts, double capacity_factor) {
-  const double places =
-      capacity_factor * static_cast<double>(top_k) * static_cast<double>(num_tokens) / static_cast<double>(num_experts);
+int64_t expert_capacity(int64_t num_tokens, double choices, int64_t num_experts, double capacity_factor) {
+  const double places = capacity_factor * choices * static_cast<double>(num_tokens) / static_cast<double>(num_experts);
   return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(places - 1e-9)));
 }
 
-Tensor keep_within_capacity(const RouterOutput& routing, int64_t num_experts, int64_t top_k, double capacity_factor,
-                            DropPolicy policy) {
+namespace {
+
+// The same where only the device knows how many tokens count: [] int64.
+Tensor capacity_of_active(const Tensor& active, double choices, int64_t num_experts, double capacity_factor) {
+  const double per_token = capacity_factor * choices / static_cast<double>(num_experts);
+  return (active.sum().to(torch::kFloat64) * per_token - 1e-9).ceil().clamp_min(1).to(torch::kInt64);
+}
+
+}  // namespace
+
+double choices_of_a_token(const MoeConfig& config) {
+  const auto experts = static_cast<double>(config.num_experts);
+  return static_cast<double>(config.top_k) * experts / (experts + static_cast<double>(config.router.null_experts));
+}
+
+Tensor keep_within_capacity(const RouterOutput& routing, int64_t num_experts, double choices_of_token,
+                            double capacity_factor, DropPolicy policy, const Tensor& active) {
   const torch::NoGradGuard no_grad;
   const int64_t tokens = routing.expert_ids.size(0);
   const int64_t choices = routing.expert_ids.size(1);
-  const int64_t capacity = expert_capacity(tokens, top_k, num_experts, capacity_factor);
   // What is not chosen stands behind everything else, as if it were another expert's.
   Tensor ids = routing.expert_ids;
   if (routing.chosen.defined()) ids = ids.masked_fill(routing.chosen.logical_not(), num_experts);
@@ -112,7 +125,10 @@ Tensor keep_within_capacity(const RouterOutput& routing, int64_t num_experts, in
   const Tensor rank =
       torch::arange(ids.numel(), ids.options()) - first.index_select(0, served_ids.index_select(0, by_expert));
   const Tensor choice = served.index_select(0, by_expert);
-  const Tensor fits = torch::empty_like(choice, torch::kBool).scatter_(0, choice, rank < capacity);
+  const Tensor has_place = active.defined()
+                               ? rank < capacity_of_active(active, choices_of_token, num_experts, capacity_factor)
+                               : rank < expert_capacity(tokens, choices_of_token, num_experts, capacity_factor);
+  const Tensor fits = torch::empty_like(choice, torch::kBool).scatter_(0, choice, has_place);
   return fits.logical_and(ids < num_experts).view({choices, tokens}).t().contiguous();
 }
 

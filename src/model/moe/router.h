@@ -78,12 +78,15 @@ torch::Tensor router_logits(const torch::Tensor& x, const torch::Tensor& weight)
 
 // Which choices fit when every expert takes ceil(capacity_factor * K * T / E) of them (GShard, algorithm 1).
 //   position:    first choices of all tokens before second choices, earlier tokens first (Switch, GShard)
-//   probability: the largest weights stay (Riquelme et al. 2021, batch prioritised routing)
-// Entries that are not `chosen` ([T, K] bool or undefined) take no place, and `top_k` is K of the formula: the mean
-// number of experts of a token. Returns [T, K] bool.
-torch::Tensor keep_within_capacity(const RouterOutput& routing, int64_t num_experts, int64_t top_k,
-                                   double capacity_factor, DropPolicy policy);
+//   probability: the assignments with the largest weights stay, whatever token or choice they are of (batch
+//                prioritised routing, Riquelme et al. 2021, ranks whole tokens, and serves first choices first)
+// Entries that are not `chosen` ([T, K] bool or undefined) take no place, and `choices_of_token` is K of the formula.
+// T counts the tokens that are `active` ([T] bool; undefined: all). Returns [T, K] bool.
+torch::Tensor keep_within_capacity(const RouterOutput& routing, int64_t num_experts, double choices_of_token,
+                                   double capacity_factor, DropPolicy policy, const torch::Tensor& active = {});
 // The number of places that capacity_factor gives one expert.
-int64_t expert_capacity(int64_t num_tokens, int64_t top_k, int64_t num_experts, double capacity_factor);
+int64_t expert_capacity(int64_t num_tokens, double choices_of_token, int64_t num_experts, double capacity_factor);
+// What the mean number of experts of a token should be: among top_k choices null experts get their even share.
+double choices_of_a_token(const MoeConfig& config);
 
 }  // namespace switchyard

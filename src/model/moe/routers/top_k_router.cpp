@@ -33,10 +33,11 @@ bool TopKRouter::chooses_by_logits() const {
 Tensor TopKRouter::choose(const Tensor& logits, const Tensor& shares) const {
   const torch::NoGradGuard no_grad;
   const bool grouped = config_.num_groups > 1;
-  // Scores rise with logits, and logits tell apart what is rounded to the same score.
+  // Scores rise with logits, and logits tell apart what is rounded to the same score. Where scores are added up,
+  // float64 does: sigmoids of logits above 17 are 1 in float32.
   Tensor merit = logits;
   if (bias_.defined() || (grouped && config_.group_score == GroupScore::kTopTwoSum)) {
-    merit = config_.score == ScoreFunction::kSigmoid ? torch::sigmoid(logits) : shares;
+    merit = config_.score == ScoreFunction::kSigmoid ? torch::sigmoid(logits.to(torch::kFloat64)) : shares;
   }
   if (bias_.defined()) merit = merit + bias_;
   if (grouped) merit = limit_to_groups(merit, config_.num_groups, config_.top_groups, config_.group_score);
