@@ -1,5 +1,6 @@
 #include "base/logging.h"
 
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
@@ -8,6 +9,7 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "base/text.h"
 
 namespace switchyard {
 namespace {
@@ -15,6 +17,22 @@ namespace {
 std::function<void()>& terminal_callback() {
   static std::function<void()> callback;
   return callback;
+}
+
+// %* of a pattern: the message, which may hold names out of files.
+class SafeText : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm& /*time*/, spdlog::memory_buf_t& to) override {
+    const std::string text = printable({message.payload.data(), message.payload.size()});
+    to.append(text.data(), text.data() + text.size());
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<SafeText>(); }
+};
+
+void set_pattern(spdlog::sinks::sink& sink, const std::string& pattern) {
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  formatter->add_flag<SafeText>('*').set_pattern(pattern);
+  sink.set_formatter(std::move(formatter));
 }
 
 class TerminalSink : public spdlog::sinks::stderr_color_sink_mt {
@@ -33,22 +51,23 @@ void log_warning(const std::string& message) { spdlog::warn("{}", message); }
 void log_error(const std::string& message) { spdlog::error("{}", message); }
 
 void start_logging() {
-  auto logger = std::make_shared<spdlog::logger>("switchyard", std::make_shared<TerminalSink>());
-  logger->set_pattern("%H:%M:%S %^%l%$ %v");
+  const auto terminal = std::make_shared<TerminalSink>();
+  set_pattern(*terminal, "%H:%M:%S %^%l%$ %*");
+  auto logger = std::make_shared<spdlog::logger>("switchyard", terminal);
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
 }
 
 void log_as_rank(int rank) {
   const auto& terminal = spdlog::default_logger()->sinks().front();
-  terminal->set_pattern("%H:%M:%S %^%l%$ [rank " + std::to_string(rank) + "] %v");
+  set_pattern(*terminal, "%H:%M:%S %^%l%$ [rank " + std::to_string(rank) + "] %*");
   if (rank > 0) terminal->set_level(spdlog::level::err);
 }
 
 void log_to_file(const std::filesystem::path& path) {
   try {
     auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string());
-    sink->set_pattern("%Y-%m-%d %H:%M:%S.%e %l %v");
+    set_pattern(*sink, "%Y-%m-%d %H:%M:%S.%e %l %*");
     spdlog::default_logger()->sinks().push_back(std::move(sink));
   } catch (const spdlog::spdlog_ex& error) {
     throw Error("cannot log to " + path.string() + ": " + error.what());

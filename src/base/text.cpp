@@ -7,11 +7,15 @@
 #include <numeric>
 #include <utility>
 
+#include "base/utf8.h"
+
 namespace switchyard {
 namespace {
 
 // Untrusted words in messages are cut to this.
 constexpr size_t kLongestWord = 80;
+// What fits not at all would otherwise fill the screen.
+constexpr size_t kMostLines = 20;
 
 // Levenshtein distance, one row at a time.
 size_t edit_distance(std::string_view a, std::string_view b) {
@@ -28,35 +32,46 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-bool is_continuation_byte(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; }
+// C0 and C1 control characters, separators of lines, and marks that turn the direction of writing.
+bool is_command(uint32_t code) {
+  const auto within = [code](uint32_t first, uint32_t last) { return code >= first && code <= last; };
+  return code < 0x20 || within(0x7f, 0x9f) || within(0x2028, 0x202e) || within(0x2066, 0x2069);
+}
 
-std::string escaped(std::string_view word) {
+// `kept`: control characters that stay; not more than `most` bytes of `text`, whole characters.
+std::string escaped(std::string_view text, std::string_view kept, size_t most) {
   static constexpr std::string_view kDigits = "0123456789abcdef";
   std::string result;
-  for (const char c : word) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte != 0x7f) {
-      result += c;
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Character character = read_utf8(text, i);
+    const std::string_view bytes = text.substr(i, static_cast<size_t>(character.length));
+    if (i + bytes.size() > most) return result + "...";
+    if (character.valid && (!is_command(character.code_point) || kept.find(bytes) != std::string_view::npos)) {
+      result += bytes;
     } else {
-      result += "\\x";
-      result += kDigits[byte >> 4];
-      result += kDigits[byte & 15];
+      for (const char c : bytes) {
+        const auto byte = static_cast<unsigned char>(c);
+        result += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+      }
     }
+    i += bytes.size();
   }
   return result;
 }
 
 }  // namespace
 
-std::string in_quotes(std::string_view word) {
-  if (word.size() <= kLongestWord) {
-    return "'" + escaped(word) + "'";
-  }
-  size_t end = kLongestWord;
-  while (end > 0 && is_continuation_byte(word[end])) {
-    --end;
-  }
-  return "'" + escaped(word.substr(0, end)) + "...'";
+std::string printable(std::string_view text) { return escaped(text, "\n\t", text.size()); }
+
+std::string shortened(std::string_view text, size_t most) { return escaped(text, "", most); }
+
+std::string in_quotes(std::string_view word) { return "'" + shortened(word, kLongestWord) + "'"; }
+
+std::string as_list(const std::vector<std::string>& lines) {
+  std::string text;
+  for (size_t i = 0; i < std::min(lines.size(), kMostLines); ++i) text += "\n  " + lines[i];
+  if (lines.size() > kMostLines) text += "\n  and " + std::to_string(lines.size() - kMostLines) + " more";
+  return text;
 }
 
 std::string formatted(const char* format, ...) {

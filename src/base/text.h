@@ -12,8 +12,18 @@ namespace switchyard {
 // two edits in a word of four letters (a transposition is two) and one in a shorter one.
 std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates);
 
-// 'word' in single quotes for a message: cut to a readable length, control characters escaped.
+// `text` with what a terminal could obey escaped: control characters (but newline and tab), bytes that are not UTF-8,
+// marks that turn the direction of writing.
+std::string printable(std::string_view text);
+
+// The same without newlines and tabs, cut to `most` bytes and "...".
+std::string shortened(std::string_view text, size_t most);
+
+// Foreign words in a message (names, keys, values): shortened, in single quotes.
 std::string in_quotes(std::string_view word);
+
+// A line each, indented, for the end of a message; of many the first, and how many more there are.
+std::string as_list(const std::vector<std::string>& lines);
 
 // printf into a string.
 [[gnu::format(printf, 1, 2)]] std::string formatted(const char* format, ...);

@@ -52,7 +52,7 @@ std::vector<int64_t> shape_of(const SafetensorsFile& file, const std::filesystem
   std::vector<int64_t> shape;
   const Json json = with_checkpoint_errors([&] { return parse_json(found->second, path.string()); });
   int64_t elements = 1;
-  bool good = json.is_array();
+  bool good = json.is_array() && json.size() <= kMostDimensions;
   for (size_t i = 0; good && i < json.size(); ++i) {
     good = json[i].is_number_unsigned() && json[i].get<uint64_t>() <= std::numeric_limits<int32_t>::max() &&
            !__builtin_mul_overflow(elements, json[i].get<int64_t>(), &elements);

@@ -61,8 +61,11 @@ uint64_t read_count(const Json& value, const std::string& what, const std::strin
 
 std::vector<int64_t> read_shape(const Json& value, const std::string& where) {
   if (!value.is_array()) fail(where, "shape is " + std::string(value.type_name()) + ", not a list of numbers");
+  if (value.size() > kMostDimensions) {
+    fail(where,
+         "its shape has " + std::to_string(value.size()) + " dimensions, more than " + std::to_string(kMostDimensions));
+  }
   std::vector<int64_t> shape;
-  shape.reserve(value.size());
   for (const Json& entry : value) {
     const uint64_t size = read_count(entry, "a dimension", where);
     if (size > std::numeric_limits<int64_t>::max()) fail(where, "dimension " + std::to_string(size) + " is too large");
@@ -163,7 +166,7 @@ std::string_view header_text(std::span<const std::byte> file, const std::string&
 Json parse_header_json(std::string_view text, const std::string& where) {
   if (text.front() != '{') fail(where, "its header does not start with '{'");
   constexpr int kDepth = 4;  // header, tensor, list: three; one more for entries of other writers
-  return with_checkpoint_errors([&] { return parse_json(text, where + ": header", kDepth); });
+  return with_checkpoint_errors([&] { return parse_json(text, where + ": header", {.depth = kDepth}); });
 }
 
 }  // namespace

@@ -17,6 +17,9 @@ namespace switchyard {
 // The longest header, in bytes, that the format allows.
 inline constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;
 
+// The most dimensions of a tensor: as many as LibTorch's loops take.
+inline constexpr size_t kMostDimensions = 64;
+
 struct TensorInfo {
   torch::ScalarType dtype;
   std::vector<int64_t> shape;

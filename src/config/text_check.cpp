@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "base/utf8.h"
+
 namespace switchyard {
 namespace {
 
@@ -24,12 +26,12 @@ class TextChecker {
   // The first problem's description, or "" at the end of the text. line() and column() say where.
   std::string first_problem() {
     while (position_ < text_.size()) {
-      const size_t length = utf8_length(text_.substr(position_));
-      std::string problem = problem_here(length);
+      const Utf8Character character = read_utf8(text_, position_);
+      std::string problem = problem_here(character);
       if (!problem.empty()) {
         return problem;
       }
-      advance(length);
+      advance(static_cast<size_t>(character.length));
     }
     return "";
   }
@@ -37,9 +39,9 @@ class TextChecker {
   int column() const { return column_; }
 
  private:
-  std::string problem_here(size_t length) {
+  std::string problem_here(const Utf8Character& character) {
     const char c = text_[position_];
-    if (length == 0) {
+    if (!character.valid) {
       return "byte " + as_hex_byte(c) + " is not UTF-8 text; save the file as UTF-8";
     }
     if (c == '\t' && in_indentation_) {
@@ -79,40 +81,6 @@ class TextChecker {
 };
 
 }  // namespace
-
-size_t utf8_length(std::string_view text) {
-  const auto byte = [&](size_t i) -> unsigned { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
-  const auto continues = [&](size_t i) { return (byte(i) & 0xc0U) == 0x80U; };
-  const unsigned first = byte(0);
-  if (first < 0x80) {
-    return 1;
-  }
-  if (first >= 0xc2 && first < 0xe0) {
-    return continues(1) ? 2 : 0;
-  }
-  if (first >= 0xe0 && first < 0xf0) {
-    const bool overlong = first == 0xe0 && byte(1) < 0xa0;
-    const bool surrogate = first == 0xed && byte(1) >= 0xa0;
-    return continues(1) && continues(2) && !overlong && !surrogate ? 3 : 0;
-  }
-  if (first >= 0xf0 && first < 0xf5) {
-    const bool overlong = first == 0xf0 && byte(1) < 0x90;
-    const bool beyond_unicode = first == 0xf4 && byte(1) >= 0x90;
-    return continues(1) && continues(2) && continues(3) && !overlong && !beyond_unicode ? 4 : 0;
-  }
-  return 0;
-}
-
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const size_t length = utf8_length(text);
-    if (length == 0) {
-      return false;
-    }
-    text.remove_prefix(length);
-  }
-  return true;
-}
 
 bool check_text(std::string_view text, const std::shared_ptr<const SourceText>& source, Problems& problems) {
   if (text.size() > kMostConfigBytes) {

@@ -15,10 +15,4 @@ constexpr size_t kMostConfigBytes = size_t{1} << 20;
 // tabs in the indentation, bracket nesting without end. Returns whether the text is fit; if not, `problems` says why.
 bool check_text(std::string_view text, const std::shared_ptr<const SourceText>& source, Problems& problems);
 
-// The number of bytes of the UTF-8 character at the start of `text` (not empty), 0 if there is none.
-size_t utf8_length(std::string_view text);
-
-// Whether all of `text` is UTF-8.
-bool is_utf8(std::string_view text);
-
 }  // namespace switchyard

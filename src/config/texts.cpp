@@ -11,12 +11,7 @@ namespace {
 
 constexpr size_t kLongestName = 100;
 
-bool has_control_characters(const std::string& text) {
-  return std::any_of(text.begin(), text.end(), [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return byte < 0x20 || byte == 0x7f;
-  });
-}
+bool has_control_characters(const std::string& text) { return shortened(text, text.size()) != text; }
 
 // Names become parts of file names and of metric tags.
 std::string name_problem(const std::string& name) {
@@ -57,7 +52,7 @@ std::string make_absolute(std::string& path, const Place& place) {
     path = home + path.substr(1);
   }
   path = (place.source->folder / path).lexically_normal().string();
-  return is_utf8(path) && !has_control_characters(path) ? "" : "leads to a folder whose name is not plain UTF-8 text";
+  return !has_control_characters(path) ? "" : "leads to a folder whose name is not plain UTF-8 text";
 }
 
 std::string read_text(const YamlNode& node, TextRule rule, std::string& value) {

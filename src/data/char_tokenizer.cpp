@@ -2,7 +2,7 @@
 
 #include "base/errors.h"
 #include "base/json.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 
 namespace switchyard {
 namespace {

@@ -1,6 +1,6 @@
 #include "data/sentencepiece_text.h"
 
-#include "data/utf8.h"
+#include "base/utf8.h"
 
 namespace switchyard {
 namespace {

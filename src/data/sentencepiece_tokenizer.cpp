@@ -8,11 +8,11 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "data/base64.h"
 #include "data/piece_cache.h"
 #include "data/sentencepiece_model.h"
 #include "data/sentencepiece_text.h"
-#include "data/utf8.h"
 
 namespace switchyard {
 namespace {

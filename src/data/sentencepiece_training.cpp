@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "base/errors.h"
+#include "base/utf8.h"
 #include "data/sentencepiece_text.h"
 #include "data/sentencepiece_tokenizer.h"
-#include "data/utf8.h"
 
 namespace switchyard {
 namespace {

@@ -4,10 +4,11 @@
 
 #include "base/errors.h"
 #include "base/json.h"
+#include "base/text.h"
+#include "base/utf8.h"
 #include "data/base64.h"
 #include "data/char_tokenizer.h"
 #include "data/sentencepiece_tokenizer.h"
-#include "data/utf8.h"
 
 namespace switchyard {
 namespace {
@@ -18,7 +19,7 @@ void check_keys(const Json& object, std::initializer_list<std::string_view> know
   }
   for (const auto& [key, value] : object.items()) {
     if (std::find(known.begin(), known.end(), key) == known.end()) {
-      throw DataError(where + ": unknown key '" + key + "'");
+      throw DataError(where + ": unknown key " + in_quotes(key));
     }
   }
 }
@@ -38,8 +39,8 @@ std::vector<uint32_t> read_characters(const Json& list, const std::string& where
     const uint64_t value = item.is_number_unsigned() ? item.get<uint64_t>() : UINT64_MAX;
     const bool ascending = characters.empty() || characters.back() < value;
     if (!ascending || !is_code_point(value)) {
-      throw DataError(where + ": entry " + std::to_string(characters.size()) + " of 'characters' is " + item.dump() +
-                      ", it must be a code point above the one before");
+      throw DataError(where + ": entry " + std::to_string(characters.size()) + " of 'characters' is " +
+                      in_quotes(item.dump()) + ", it must be a code point above the one before");
     }
     characters.push_back(static_cast<uint32_t>(value));
   }
@@ -74,7 +75,7 @@ std::unique_ptr<Tokenizer> deserialize_tokenizer(std::string_view text, const st
     check_keys(object, {"type", "model"}, where);
     return make_sentencepiece_tokenizer(decode_base64(string_at(object, "model", where), where), where);
   }
-  throw DataError(where + ": unknown tokenizer type '" + type + "', known are byte, char and sentencepiece");
+  throw DataError(where + ": unknown tokenizer type " + in_quotes(type) + ", known are byte, char and sentencepiece");
 }
 
 }  // namespace switchyard

@@ -54,7 +54,7 @@ class Reader {
   // A whole number in [0, end).
   int64_t integer(const Json& value, const std::string& what, int64_t end) const {
     if (!value.is_number_unsigned() || value.get<uint64_t>() >= static_cast<uint64_t>(end)) {
-      fail(what + " is " + value.dump().substr(0, 40) + ", not a whole number from 0 to " + std::to_string(end - 1));
+      fail(what + " is " + in_quotes(value.dump()) + ", not a whole number from 0 to " + std::to_string(end - 1));
     }
     return value.get<int64_t>();
   }

@@ -7,6 +7,7 @@
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/text.h"
 #include "metrics/jsonl.h"
 
 namespace switchyard {
@@ -20,7 +21,7 @@ struct Line {
   std::string where;
 
   [[noreturn]] void fail(const std::string& field, const Json& found, const std::string& expected) const {
-    throw Error(where + ": '" + field + "' is " + found.dump().substr(0, 60) + " where " + expected + " is expected");
+    throw Error(where + ": '" + field + "' is " + in_quotes(found.dump()) + " where " + expected + " is expected");
   }
   double number(const Json& object, const std::string& field) const {
     const auto found = object.find(field);

@@ -13,8 +13,8 @@ using test::message_of;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-std::string error_of(std::string_view text, int max_depth = 32) {
-  return message_of<Error>([&] { parse_json(text, "place", max_depth); });
+std::string error_of(std::string_view text, int depth = 32) {
+  return message_of<Error>([&] { parse_json(text, "place", {.depth = depth}); });
 }
 
 std::string nested(int depth, char open, char close) { return std::string(depth, open) + std::string(depth, close); }
@@ -59,6 +59,32 @@ TEST(Json, LargeIntegersBecomeFloats) {
   EXPECT_TRUE(parse_json("18446744073709551615", "place").is_number_unsigned());
   EXPECT_TRUE(parse_json("18446744073709551616", "place").is_number_float());
   EXPECT_FALSE(parse_json("-1", "place").is_number_unsigned());
+}
+
+TEST(Json, ValuesAndBytesAreCounted) {
+  const std::string text = R"({"a": [1, {}], "b": null})";  // 5 values
+  EXPECT_EQ(message_of<Error>([&] { parse_json(text, "place", {.values = 5}); }), "");
+  EXPECT_THAT(message_of<Error>([&] { parse_json(text, "place", {.values = 4}); }), HasSubstr("more than 4 values"));
+  EXPECT_EQ(message_of<Error>([&] { parse_json(text, "place", {.bytes = text.size()}); }), "");
+  EXPECT_THAT(message_of<Error>([&] { parse_json(text, "place", {.bytes = text.size() - 1}); }),
+              HasSubstr("of 25 bytes, more than the 24"));
+}
+
+// With a parser that looks at all siblings again at the end of each, this takes hours.
+TEST(Json, SiblingsDoNotAddUp) {
+  std::string list = "[{}";
+  std::string object = "{\"k\": {}";
+  for (int i = 0; i < 400'000; ++i) {
+    list += ",{}";
+    object += ",\"k" + std::to_string(i) + "\":{\"a\":[]}";
+  }
+  EXPECT_EQ(parse_json(list + "]", "place").size(), 400'001u);
+  EXPECT_EQ(parse_json(object + "}", "place").size(), 400'001u);
+}
+
+TEST(Json, ForeignTextInMessagesIsEscaped) {
+  EXPECT_EQ(error_of("{\"\\u001b[31m\": 1, \"\\u001b[31m\": 2}"), "place: JSON object has the key '\\x1b[31m' twice");
+  EXPECT_EQ(error_of("\"\x1b[31m").find('\x1b'), std::string::npos);
 }
 
 TEST(Json, MessagesStayShort) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 
 namespace switchyard {
@@ -60,6 +61,27 @@ TEST(Text, QuotesAreShortAndOnOneLine) {
   EXPECT_EQ(in_quotes(std::string(80, 'x')), "'" + std::string(80, 'x') + "'");
   EXPECT_EQ(in_quotes(std::string(81, 'x')), "'" + std::string(80, 'x') + "...'");
   EXPECT_EQ(in_quotes(std::string(79, 'x') + "ключ"), "'" + std::string(79, 'x') + "...'");  // no letter is split
+}
+
+TEST(Text, NothingForTheTerminalToObey) {
+  EXPECT_EQ(in_quotes("\x1b[2J\xc2\x9b"
+                      "31m"),
+            R"('\x1b[2J\xc2\x9b31m')");  // as ESC, and as one C1 character
+  EXPECT_EQ(in_quotes("a\xff"
+                      "b\xc3"),
+            R"('a\xffb\xc3')");
+  EXPECT_EQ(in_quotes("\u202e"
+                      "abc\u2028"),
+            R"('\xe2\x80\xaeabc\xe2\x80\xa8')");
+  EXPECT_EQ(printable("two\n\tlines\r \x1b]0;title\x07 naïve"), "two\n\tlines\\x0d \\x1b]0;title\\x07 naïve");
+}
+
+TEST(Text, ListsAreCutWithACount) {
+  EXPECT_EQ(as_list({}), "");
+  EXPECT_EQ(as_list({"a", "b"}), "\n  a\n  b");
+  const std::string text = as_list(std::vector<std::string>(8000, "x"));
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 21);
+  EXPECT_TRUE(text.ends_with("\n  x\n  and 7980 more"));
 }
 
 TEST(Text, Formatted) {

@@ -162,6 +162,30 @@ TEST(SafetensorsMalformed, DeepNestingIsRefusedWithoutRecursion) {
   EXPECT_THAT(error_of(safetensors_bytes(header, 0)), HasSubstr("deeper"));
 }
 
+TEST(SafetensorsMalformed, AMillionDimensionsAreRefusedInAFewWords) {
+  std::string header = R"({"a":{"dtype":"U8","shape":[1)";
+  for (int i = 1; i < 1'000'000; ++i) header += ",1";
+  const std::string error = error_of(safetensors_bytes(header + R"(],"data_offsets":[0,1]}})", 1));
+  EXPECT_EQ(error, "file: tensor 'a': its shape has 1000000 dimensions, more than 64");
+}
+
+TEST(SafetensorsMalformed, ManyTensorsAreReadInNoTime) {
+  std::string header = "{";
+  for (int i = 0; i < 40'000; ++i) {
+    const std::string at = std::to_string(i);
+    header += (i == 0 ? "\"t" : ",\"t") + at + R"(":{"dtype":"U8","shape":[1,1],"data_offsets":[)" + at + "," +
+              std::to_string(i + 1) + "]}";
+  }
+  EXPECT_EQ(error_of(safetensors_bytes(header + "}", 40'000)), "");
+}
+
+// 90 MB of numbers would take 2.6 GB.
+TEST(SafetensorsMalformed, ValuesAreCounted) {
+  std::string header = R"({"a":[)";
+  for (int i = 0; i < 5'000'000; ++i) header += "1,";
+  EXPECT_THAT(error_of(safetensors_bytes(header + "1]}", 0)), HasSubstr("JSON holds more than 4194304 values"));
+}
+
 TEST(SafetensorsMalformed, MessagesAreShortAndOnOneLine) {
   const std::string name(50'000, 'n');
   const std::string error = error_of(safetensors_bytes("{\"" + name + "\\n\":1}", 0));

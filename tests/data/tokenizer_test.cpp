@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "base/utf8.h"
 #include "data/base64.h"
-#include "data/utf8.h"
 #include "tests/data/tokenizer_helpers.h"
 
 namespace switchyard {

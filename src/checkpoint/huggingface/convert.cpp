@@ -11,30 +11,17 @@
 namespace switchyard {
 namespace {
 
-// A folder that fits not at all would otherwise fill the screen.
-constexpr size_t kMostProblems = 20;
+using Problems = std::vector<std::string>;
 
-class Problems {
- public:
-  void add(const std::string& problem) {
-    if (++count_ <= kMostProblems) text_ += "\n  " + problem;
-  }
-  void throw_if_any(const std::string& where) const {
-    if (count_ == 0) return;
-    const std::string more =
-        count_ > kMostProblems ? "\n  and " + std::to_string(count_ - kMostProblems) + " more" : std::string();
-    throw CheckpointError(where + " does not hold the tensors of its configuration:" + text_ + more);
-  }
-
- private:
-  size_t count_ = 0;
-  std::string text_;
-};
+void throw_if_any(const Problems& problems, const std::string& where) {
+  if (problems.empty()) return;
+  throw CheckpointError(where + " does not hold the tensors of its configuration:" + as_list(problems));
+}
 
 void check_shape(const std::string& name, torch::IntArrayRef found, const std::vector<int64_t>& wanted,
                  Problems& problems) {
   if (found != torch::IntArrayRef(wanted)) {
-    problems.add(c10::str(in_quotes(name), " is ", found, " instead of ", torch::IntArrayRef(wanted)));
+    problems.push_back(c10::str(in_quotes(name), " is ", found, " instead of ", torch::IntArrayRef(wanted)));
   }
 }
 
@@ -45,15 +32,15 @@ void check_own_tensors(const TensorMapping& mapping, const TensorMap& model) {
     wanted.insert(tensor.name);
     const auto found = model.find(tensor.name);
     if (found == model.end()) {
-      problems.add(in_quotes(tensor.name) + " is missing");
+      problems.push_back(in_quotes(tensor.name) + " is missing");
     } else {
       check_shape(tensor.name, found->second.sizes(), tensor.shape, problems);
     }
   }
   for (const auto& [name, tensor] : model) {
-    if (!wanted.contains(name)) problems.add(in_quotes(name) + " is left over");
+    if (!wanted.contains(name)) problems.push_back(in_quotes(name) + " is left over");
   }
-  problems.throw_if_any("the checkpoint");
+  throw_if_any(problems, "the checkpoint");
 }
 
 // Constants that older folders hold beside the weights: causal masks of GPT-2, rotary frequencies. They follow from the
@@ -73,33 +60,43 @@ std::string mapped_name(const std::string& name, HfFamily family) {
 std::map<std::string, std::string> match_tensors(const HfFolder& folder, const TensorMapping& mapping,
                                                  const HfModelConfig& model) {
   Problems problems;
-  if (!mapping.complete) problems.add("there should be more than " + std::to_string(mapping.parts.size()) + " tensors");
+  if (!mapping.complete)
+    problems.push_back("there should be more than " + std::to_string(mapping.parts.size()) + " tensors");
   std::map<std::string, std::string> found;
   for (const auto& [name, info] : folder.tensors()) {
     if (is_constant(name, model.family)) continue;
     const auto [other, is_new] = found.emplace(mapped_name(name, model.family), name);
-    if (!is_new) problems.add(in_quotes(name) + " is the same tensor as " + in_quotes(other->second));
+    if (!is_new) problems.push_back(in_quotes(name) + " is the same tensor as " + in_quotes(other->second));
   }
   std::map<std::string, std::string> matched;
   for (const TensorPart& part : mapping.parts) {
     const auto tensor = found.find(part.theirs);
     if (tensor == found.end()) {
-      problems.add(in_quotes(part.theirs) + " is missing");
+      problems.push_back(in_quotes(part.theirs) + " is missing");
       continue;
     }
     const TensorInfo& info = folder.tensors().at(tensor->second);
     check_shape(part.theirs, info.shape, part.shape, problems);
     if (!is_readable_weight(info.dtype)) {
-      problems.add(in_quotes(part.theirs) + " has dtype " + std::string(*safetensors_dtype_name(info.dtype)) +
-                   "; F32, BF16 and F16 are read");
+      problems.push_back(in_quotes(part.theirs) + " has dtype " + std::string(*safetensors_dtype_name(info.dtype)) +
+                         "; F32, BF16 and F16 are read");
     }
     matched.insert(found.extract(tensor));
   }
   // A tied output projection may be written out all the same; it is compared with the embedding when loaded.
   if (model.config.model.tie_word_embeddings) found.erase("lm_head.weight");
-  for (const auto& [theirs, name] : found) problems.add(in_quotes(name) + " is left over");
-  problems.throw_if_any(folder.path().string());
+  for (const auto& [theirs, name] : found) problems.push_back(in_quotes(name) + " is left over");
+  throw_if_any(problems, folder.path().string());
   return matched;
+}
+
+torch::Tensor load_finite(const HfFolder& folder, const std::string& name) {
+  torch::Tensor tensor = folder.load(name);
+  if (const int64_t bad = tensor.numel() - torch::isfinite(tensor).sum().item<int64_t>(); bad > 0) {
+    throw CheckpointError(folder.path().string() + ": tensor " + in_quotes(name) + " holds NaN or infinity in " +
+                          std::to_string(bad) + " of " + std::to_string(tensor.numel()) + " places");
+  }
+  return tensor;
 }
 
 void check_tied_output(const HfFolder& folder, const HfModelConfig& model, const torch::Tensor& embedding) {
@@ -140,7 +137,7 @@ ImportedModel import_hf_model(const std::filesystem::path& path) {
     for (const ModelTensor& tensor : mapping.ours) imported.model[tensor.name] = torch::empty(tensor.shape);
     WorkProgress progress("tensors read");
     for (size_t done = 0; const TensorPart& part : mapping.parts) {
-      put_part(imported.model.at(part.ours), part, folder.load(names.at(part.theirs)));
+      put_part(imported.model.at(part.ours), part, load_finite(folder, names.at(part.theirs)));
       progress.update(static_cast<int64_t>(++done), static_cast<int64_t>(mapping.parts.size()));
     }
   } catch (const c10::Error& error) {

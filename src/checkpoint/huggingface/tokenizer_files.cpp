@@ -4,10 +4,10 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "checkpoint/guard.h"
 #include "checkpoint/huggingface/folder.h"
 #include "data/base64.h"
-#include "data/utf8.h"
 
 namespace switchyard {
 namespace {

@@ -21,6 +21,9 @@ struct Utf8Character {
 // valid.
 Utf8Character read_utf8(std::string_view text, size_t position);
 
+// Whether all of `text` is UTF-8.
+bool is_utf8(std::string_view text);
+
 // Appends a code point that is_code_point().
 void append_utf8(std::string& text, uint32_t code_point);
 

@@ -1,4 +1,4 @@
-#include "data/utf8.h"
+#include "base/utf8.h"
 
 namespace switchyard {
 namespace {
@@ -33,6 +33,15 @@ Utf8Character read_utf8(std::string_view text, size_t position) {
   }
   if (code_point < lead.smallest || !is_code_point(code_point)) return kInvalid;
   return {code_point, lead.length, true};
+}
+
+bool is_utf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Character character = read_utf8(text, i);
+    if (!character.valid) return false;
+    i += static_cast<size_t>(character.length);
+  }
+  return true;
 }
 
 void append_utf8(std::string& text, uint32_t code_point) {
