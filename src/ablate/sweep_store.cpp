@@ -1,15 +1,8 @@
 #include "ablate/sweep_store.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <set>
-#include <thread>
 
 #include "base/errors.h"
 #include "base/files.h"
@@ -23,12 +16,12 @@ namespace switchyard {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace std::chrono_literals;
 
 constexpr const char* kStateFile = "state.json";
 constexpr int kVersion = 1;
 // The children of a sweep that was killed save their runs before they end; so long a new one waits for them.
-constexpr std::chrono::seconds kPatience{60};
-constexpr std::chrono::milliseconds kLookAtLock{100};
+constexpr auto kPatience = 60s;
 
 Json read_state_file(const fs::path& folder) {
   const fs::path file = folder / kStateFile;
@@ -86,25 +79,14 @@ SweepStore::SweepStore(const Plan& plan, const StoreOptions& options) : folder_(
   for (const char* part : {"runs", "configs", "output"}) fs::create_directories(folder_ / part);
 }
 
-SweepStore::~SweepStore() {
-  if (lock_ >= 0) ::close(lock_);
-}
-
 // The children inherit the lock: it is free when all of them have ended.
 void SweepStore::take_lock() {
-  const fs::path file = folder_ / "lock";
-  lock_ = ::open(file.c_str(), O_RDWR | O_CREAT, 0666);
-  if (lock_ < 0) throw Error("cannot write " + file.string() + ": " + std::strerror(errno));
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  for (bool first = true; ::flock(lock_, LOCK_EX | LOCK_NB) != 0; first = false) {
-    if (first) log_info("waiting for the runs of another ablate in " + folder_.string() + " to end");
-    if (std::chrono::steady_clock::now() > deadline) {
-      ::close(lock_);
-      lock_ = -1;
-      throw Error("another ablate is at work in " + folder_.string() + ": stop it, or choose another run.dir");
-    }
-    std::this_thread::sleep_for(kLookAtLock);
-  }
+  lock_ = std::make_unique<FileLock>(folder_ / "lock", /*with_children=*/true);
+  if (lock_->take(0s)) return;
+  log_info("waiting for the runs of another ablate in " + folder_.string() + " to end");
+  if (lock_->take(kPatience)) return;
+  throw Error("another ablate is at work in " + folder_.string() + " (" + lock_->holder() +
+              " or its runs): stop it, or choose another run.dir");
 }
 
 void SweepStore::read_state() {

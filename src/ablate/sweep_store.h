@@ -7,10 +7,12 @@
 
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "ablate/plan.h"
+#include "base/file_lock.h"
 
 namespace switchyard {
 
@@ -38,9 +40,6 @@ class SweepStore {
   // when the folder holds something else, or runs whose configuration has changed since; Error when another process
   // has it.
   SweepStore(const Plan& plan, const StoreOptions& options);
-  ~SweepStore();
-  SweepStore(const SweepStore&) = delete;
-  SweepStore& operator=(const SweepStore&) = delete;
 
   const std::filesystem::path& folder() const { return folder_; }
   std::filesystem::path run_folder(const PlannedRun& run) const { return folder_ / "runs" / run.name; }
@@ -64,7 +63,7 @@ class SweepStore {
   void save() const;
 
   std::filesystem::path folder_;
-  int lock_ = -1;
+  std::unique_ptr<FileLock> lock_;
   int64_t threads_ = 0;
   std::map<std::string, RunRecord> records_;
   std::vector<std::string> strangers_;

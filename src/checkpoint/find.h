@@ -7,7 +7,8 @@
 namespace switchyard {
 
 // The newest complete checkpoint in `folder` (manifest present, all files there with the right sizes and checksums);
-// newer partial ones are logged as warnings with the reason and skipped. None: std::nullopt.
+// newer partial ones are logged as warnings with the reason and skipped. std::nullopt where there is none at all.
+// Throws CheckpointError where all are partial, naming each, and where the newest is of another format version.
 std::optional<std::filesystem::path> find_latest_checkpoint(const std::filesystem::path& folder);
 
 // Turns what a user typed (a checkpoint folder, a run folder, or its checkpoints folder) into a checkpoint folder.

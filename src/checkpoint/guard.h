@@ -8,6 +8,12 @@
 
 namespace switchyard {
 
+// A whole checkpoint of another format version: nothing to skip or to replace, but to be read by another program.
+class OtherFormatError : public CheckpointError {
+ public:
+  using CheckpointError::CheckpointError;
+};
+
 // Runs `action`; errors of files and JSON come out as CheckpointError, with their message.
 template <typename Action>
 auto with_checkpoint_errors(Action&& action) {

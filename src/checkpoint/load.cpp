@@ -106,15 +106,21 @@ void verify_checkpoint(const std::filesystem::path& path) {
 
 std::optional<std::filesystem::path> find_latest_checkpoint(const std::filesystem::path& folder) {
   const auto candidates = with_checkpoint_errors([&] { return list_step_folders(folder); });
+  if (candidates.empty()) return std::nullopt;
+  std::string problems;
   for (const StepFolder& candidate : candidates) {
     try {
       verify_checkpoint(candidate.path);
       return candidate.path;
+    } catch (const OtherFormatError&) {
+      throw;
     } catch (const CheckpointError& error) {
       log_warning("skipping the partial checkpoint " + candidate.path.string() + ": " + error.what());
+      problems += std::string("\n  ") + error.what();
     }
   }
-  return std::nullopt;
+  throw CheckpointError("none of the " + std::to_string(candidates.size()) + " checkpoints in " + folder.string() +
+                        " is complete:" + problems);
 }
 
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& path) {
@@ -124,11 +130,7 @@ std::filesystem::path resolve_checkpoint(const std::filesystem::path& path) {
       return path;
     }
     for (const std::filesystem::path& folder : {path / "checkpoints", path}) {
-      const size_t candidates = list_step_folders(folder).size();
-      if (candidates == 0) continue;
       if (const auto found = find_latest_checkpoint(folder)) return *found;
-      throw CheckpointError("none of the " + std::to_string(candidates) + " checkpoints in " + folder.string() +
-                            " is complete");
     }
     throw CheckpointError(not_found_message(path));
   });

@@ -106,8 +106,8 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   if (written != found) fail(where, "its content has checksum " + found + ", but it says " + in_quotes(written));
   const uint64_t version = read_count(json, "format_version", where);
   if (version != kFormatVersion) {
-    fail(where, "format_version is " + std::to_string(version) + "; this program reads version " +
-                    std::to_string(kFormatVersion));
+    throw OtherFormatError(where + ": format_version is " + std::to_string(version) + "; this program reads version " +
+                           std::to_string(kFormatVersion));
   }
   const uint64_t step = read_count(json, "step", where);
   if (step > std::numeric_limits<int64_t>::max()) fail(where, "step " + std::to_string(step) + " is too large");

@@ -147,12 +147,14 @@ std::map<std::string, FileDigest> files_of_all(const std::vector<std::string>& t
   return files;
 }
 
-// Whether a whole checkpoint is there; a damaged one is told and will be replaced.
+// Whether a whole checkpoint is there; a damaged one is told and will be replaced. Throws OtherFormatError.
 bool is_saved_already(const std::filesystem::path& path) {
   if (!std::filesystem::exists(std::filesystem::symlink_status(path))) return false;
   try {
     verify_checkpoint(path);
     return true;
+  } catch (const OtherFormatError&) {
+    throw;
   } catch (const CheckpointError& error) {
     log_warning("replacing the partial checkpoint " + path.string() + ": " + error.what());
     return false;

@@ -1,12 +1,11 @@
 #include "data/cache.h"
 
-#include <fcntl.h>
 #include <spdlog/spdlog.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 
 #include "base/errors.h"
@@ -18,6 +17,7 @@ namespace switchyard {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace std::chrono_literals;
 
 // Raise it whenever the same sources would give other tokens or other files.
 constexpr int64_t kFormatVersion = 1;
@@ -127,22 +127,20 @@ Freshness compare_inputs(const std::vector<InputFile>& then, std::vector<InputFi
   return freshness;
 }
 
-CacheLock::CacheLock(const fs::path& cache_dir, const std::string& key) {
-  const std::string path = (cache_dir / (key + ".lock")).string();
-  const auto fail = [&] { throw DataError("cannot lock " + path + ": " + std::strerror(errno)); };
-  fs::create_directories(cache_dir);
-  descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) fail();
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
-  spdlog::info("data: waiting for another process that uses {}", (cache_dir / key).string());
-  while (::flock(descriptor_, LOCK_EX) != 0) {
-    if (errno == EINTR) continue;
-    ::close(descriptor_);
-    fail();
+std::unique_ptr<FileLock> lock_cache(const fs::path& cache_dir, const std::string& key, std::string& reason) {
+  try {
+    fs::create_directories(cache_dir);
+    auto lock = std::make_unique<FileLock>(cache_dir / (key + ".lock"));
+    if (lock->take(0ms)) return lock;
+    spdlog::info("data: waiting for {}, which uses {}", lock->holder(), (cache_dir / key).string());
+    while (!lock->take(1h)) {
+    }
+    return lock;
+  } catch (const std::exception& error) {
+    reason = error.what();
+    return nullptr;
   }
 }
-
-CacheLock::~CacheLock() { ::close(descriptor_); }
 
 fs::path make_temporary_folder(const fs::path& cache_dir, const std::string& key) {
   for (const fs::directory_entry& entry : fs::directory_iterator(cache_dir)) {

@@ -7,10 +7,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/file_lock.h"
 #include "config/config.h"
 
 namespace switchyard {
@@ -54,17 +56,10 @@ enum class Freshness {
 };
 Freshness compare_inputs(const std::vector<InputFile>& then, std::vector<InputFile>& now);
 
-// Holds <cache_dir>/<key>.lock, alone among all processes and threads, while it lives. Waits. Throws DataError.
-class CacheLock {
- public:
-  CacheLock(const std::filesystem::path& cache_dir, const std::string& key);
-  ~CacheLock();
-  CacheLock(const CacheLock&) = delete;
-  CacheLock& operator=(const CacheLock&) = delete;
-
- private:
-  int descriptor_ = -1;
-};
+// Takes <cache_dir>/<key>.lock, waiting for others as long as it takes. Null, and the reason, where there can be no
+// lock: what is there can still be read, since folders are only ever replaced as a whole.
+std::unique_ptr<FileLock> lock_cache(const std::filesystem::path& cache_dir, const std::string& key,
+                                     std::string& reason);
 
 // An empty folder beside <cache_dir>/<key>; what killed processes left there is removed. The caller holds the lock.
 std::filesystem::path make_temporary_folder(const std::filesystem::path& cache_dir, const std::string& key);

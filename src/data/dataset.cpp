@@ -96,6 +96,15 @@ Dataset open_folder(const Config& config, const fs::path& folder, const CacheMan
   return dataset;
 }
 
+// Spares the next start reading the sources. On a read-only disk, or in another user's folder, it reads them again.
+void note_touched(const fs::path& folder, const CacheManifest& manifest) {
+  try {
+    write_cache_manifest(folder, manifest);
+  } catch (const Error& error) {
+    spdlog::info("data: {}", error.what());
+  }
+}
+
 // The dataset in `folder` if it is whole and made from `inputs`.
 std::optional<Dataset> open_if_fresh(const Config& config, const fs::path& folder, std::vector<InputFile> inputs) {
   if (!fs::exists(folder)) return std::nullopt;
@@ -107,13 +116,11 @@ std::optional<Dataset> open_if_fresh(const Config& config, const fs::path& folde
       return std::nullopt;
     }
     Dataset dataset = open_folder(config, folder, manifest);
-    if (freshness == Freshness::kTouched) {
-      manifest.inputs = std::move(inputs);
-      write_cache_manifest(folder, manifest);  // so that the next start need not read the sources
-    }
+    manifest.inputs = std::move(inputs);
+    if (freshness == Freshness::kTouched) note_touched(folder, manifest);
     return dataset;
   } catch (const Error& error) {
-    spdlog::warn("data: making {} again: {}", folder.string(), error.what());
+    spdlog::warn("data: {} must be made again: {}", folder.string(), error.what());
     return std::nullopt;
   }
 }
@@ -124,10 +131,16 @@ Dataset open_or_prepare(const Config& config) {
   const std::string key = cache_key(config);
   const fs::path folder = cache_dir / key;
   const std::vector<InputFile> inputs = find_inputs(config.data);
-  const CacheLock lock(cache_dir, key);
+  std::string why_not_locked;
+  const auto lock = lock_cache(cache_dir, key, why_not_locked);
   if (std::optional<Dataset> dataset = open_if_fresh(config, folder, inputs)) {
     spdlog::info("data: using {}", folder.string());
     return std::move(*dataset);
+  }
+  if (!lock) {
+    throw DataError("the token shards of these sources are not in " + cache_dir.string() +
+                    " (or out of date), and cannot be made there: " + why_not_locked +
+                    "; name a folder that can be written with data.cache_dir");
   }
   spdlog::info("data: preparing {} from {} files", folder.string(),
                with_thousands(static_cast<int64_t>(inputs.size())));

@@ -14,7 +14,8 @@ class JsonlWriter {
  public:
   // Opens for appending. A line cut short at the end is removed first, and with `resume_step` >= 0 the lines of later
   // steps too (an interrupted run leaves lines that a resumed one writes again): the file is replaced as a whole, so
-  // that a kill meanwhile loses nothing. Throws Error, also where another line is broken.
+  // that a kill meanwhile loses nothing. Other lines that are no JSON objects (a power cut, a bad disk) go into a file
+  // beside it, `path`.broken, with a warning. Throws Error.
   explicit JsonlWriter(const std::filesystem::path& path, int64_t resume_step = -1);
   ~JsonlWriter();
   JsonlWriter(const JsonlWriter&) = delete;
@@ -28,8 +29,8 @@ class JsonlWriter {
   std::FILE* file_ = nullptr;
 };
 
-// All whole lines of a metrics file, line i of the file at index i - 1; a last line that is cut short (it has no
-// newline and does not parse) is left out. Throws Error naming file and line.
+// All lines of a metrics file, line i of the file at index i - 1: an object, or null where the line is none. A last
+// line that is cut short (it has no newline and is not whole) is left out. Throws Error where the file cannot be read.
 std::vector<Json> read_jsonl(const std::filesystem::path& path);
 
 }  // namespace switchyard

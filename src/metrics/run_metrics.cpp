@@ -7,6 +7,7 @@
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/logging.h"
 #include "base/text.h"
 #include "metrics/jsonl.h"
 
@@ -160,7 +161,14 @@ RunMetrics read_run_metrics(const std::filesystem::path& folder) {
   run.name = folder_name(folder);
   const std::vector<Json> lines = read_jsonl(file);
   if (lines.empty()) throw Error(file.string() + " holds no whole line: nothing was trained there yet");
-  for (size_t i = 0; i < lines.size(); ++i) read_line(run, {lines[i], file.string() + ":" + std::to_string(i + 1)});
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const std::string where = file.string() + ":" + std::to_string(i + 1);
+    if (lines[i].is_null()) {
+      log_warning(where + ": not a JSON object; left out");
+    } else {
+      read_line(run, {lines[i], where});
+    }
+  }
   drop_router_losses_of_dense(run);
   if (std::filesystem::exists(folder / "config.yaml")) run.config = read_file(folder / "config.yaml", 1 << 20);
   return run;

@@ -77,4 +77,10 @@ void run_where(Group& group, bool here, const std::function<void()>& action) {
 
 void on_first(Group& group, const std::function<void()>& action) { run_where(group, group.rank() == 0, action); }
 
+std::string from_first(Group& group, const std::function<std::string()>& action) {
+  std::string text;
+  on_first(group, [&] { text = action(); });
+  return gather_texts(group, text)[0];
+}
+
 }  // namespace switchyard

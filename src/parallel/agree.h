@@ -27,6 +27,9 @@ void run_where(Group& group, bool here, const std::function<void()>& action);
 // The same on the group's first rank.
 void on_first(Group& group, const std::function<void()>& action);
 
+// What `action` returns on the group's first rank, on all ranks.
+std::string from_first(Group& group, const std::function<std::string()>& action);
+
 // "rank 3", "ranks 1, 2 and 5".
 std::string rank_list(const std::vector<int>& ranks);
 

@@ -168,6 +168,7 @@ Launch read_launch(const Environment& environment) {
   } else if (environment(kPmi.rank) || environment(kPmi.world_size)) {
     read_ranks(environment, kPmi, launch);
   }
+  launch.job = environment("SLURM_JOB_ID").value_or(launch.run_id);
   if (const auto requeued = number(environment, "SLURM_RESTART_COUNT")) launch.restarts += *requeued;
   if (launch.launcher != "none") read_address(environment, launch, address_known);
   return launch;

@@ -18,6 +18,7 @@ struct Launch {
   int port = 29500;          // where rank 0, or the launcher's agent, serves the store
   bool agent_store = false;  // the launcher serves the store: every rank is a client (torchrun)
   std::string run_id;        // differs between launches that share a store
+  std::string job;           // the same when the group is started anew, another one for other jobs; "" where unknown
   int restarts = 0;          // how often the launcher, or Slurm, has started this group anew
 };
 

@@ -9,6 +9,7 @@
 #include "metrics/jsonl.h"
 #include "model/accounting.h"
 #include "optim/schedule.h"
+#include "train/run_folder.h"
 #include "train/signals.h"
 
 namespace switchyard {
@@ -21,7 +22,7 @@ bool evaluation_is_due(const RunState& state, const fs::path& folder) {
   if (!state.evaluation_due || !fs::exists(metrics)) return state.evaluation_due;
   const std::vector<Json> lines = read_jsonl(metrics);
   return std::none_of(lines.begin(), lines.end(), [&](const Json& line) {
-    return line.value("event", Json()) == "eval" && line.value("step", Json()) == state.step;
+    return line.is_object() && line.value("event", Json()) == "eval" && line.value("step", Json()) == state.step;
   });
 }
 
@@ -137,8 +138,10 @@ void Trainer::train_one_step(RunLog* log) {
   const int64_t step = state_.step + 1;
   const int64_t sequences = *training.global_batch_size;
   const double lr = learning_rate(config_, step);
+  // Counted by what was seen, not by steps: batches may have had another size before.
+  const int64_t seen = state_.tokens / training.seq_length;
   const MicroBatchSource source = [&](int64_t micro_batch) {
-    const int64_t first = (step - 1) * sequences + micro_batch * training.micro_batch_size;
+    const int64_t first = seen + micro_batch * training.micro_batch_size;
     return to_tensors(sampler_.batch(first, training.micro_batch_size), device_);
   };
   const StepLosses losses = step_.gradients(step, sequences / training.micro_batch_size, source, StopSignals::number());
@@ -246,7 +249,9 @@ void Trainer::save() {
 }
 
 void Trainer::report_saved(const std::string& path) const {
-  if (!path.empty()) log_info("saved " + path);
+  if (path.empty()) return;
+  if (world_->first()) note_saved(folder_);
+  log_info("saved " + path);
 }
 
 TrainOutcome Trainer::stop(RunLog* log) {

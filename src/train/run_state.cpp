@@ -97,6 +97,7 @@ RunState restore_state(const Checkpoint& checkpoint) {
     throw CheckpointError("trainer.json says step " + std::to_string(state.step) + ", the manifest " +
                           std::to_string(checkpoint.step));
   }
+  if (state.tokens < 0) throw CheckpointError("trainer.json says " + std::to_string(state.tokens) + " tokens");
   return state;
 }
 

@@ -10,6 +10,7 @@
 #include "parallel/agree.h"
 #include "train/join.h"
 #include "train/loop.h"
+#include "train/run_folder.h"
 
 namespace switchyard {
 namespace {
@@ -28,6 +29,7 @@ Config open_data(const Config& config, Dataset& dataset, World& world) {
   const bool prepares = world.launch().local_rank == 0;
   run_where(world.control(), prepares, [&] { dataset = open_dataset(config); });
   if (!prepares) dataset = open_dataset(config);
+  num_validation_batches(dataset, config);  // throws where a text is too short, which the first evaluation would find
   return with_vocabulary(config, dataset.tokenizer->vocab_size());
 }
 
@@ -62,9 +64,8 @@ void refuse_changes(const Config& before, const Config& config, const std::strin
   }
 }
 
-// The weights of a checkpoint that a new run of `config` can start with.
-TensorMap starting_weights(const fs::path& from, const Config& config, const Tokenizer& tokenizer) {
-  const fs::path folder = resolve_checkpoint(from);
+// The weights of the checkpoint `folder` that a run of `config` can begin with.
+TensorMap starting_weights(const fs::path& folder, const Config& config, const Tokenizer& tokenizer) {
   Checkpoint checkpoint = load_checkpoint(folder, {.optimizer = false});
   const auto changes = architecture_changes(checkpoint_config(checkpoint, folder, {}), config);
   if (!changes.empty()) {
@@ -79,20 +80,48 @@ TensorMap starting_weights(const fs::path& from, const Config& config, const Tok
   return std::move(checkpoint.model);
 }
 
-}  // namespace
-
-namespace {
-
-TrainOutcome start_over(const Config& requested, const std::shared_ptr<World>& world) {
-  const fs::path folder = requested.run.dir;
-  log_warning(folder.string() + " has no checkpoint yet: starting over from its configuration");
+// A run from step 1, with the weights of the checkpoint `from`, random ones where that is "". What may fail does so
+// before `make_folder`: a start that failed leaves nothing behind.
+TrainOutcome train_from_start(const Config& requested, const std::string& from, const std::shared_ptr<World>& world,
+                              const std::function<void(const Config& config)>& make_folder) {
   Dataset dataset;
   const Config config = open_data(requested, dataset, *world);
-  on_first(world->control(), [&] {
-    replace_file(folder / kConfigFile, dump_config(config));
-    fs::remove(folder / "metrics.jsonl");
-  });
-  return Trainer(config, std::move(dataset), nullptr, {}, world).run();
+  const auto tokenizer = dataset.tokenizer;
+  Trainer trainer(config, std::move(dataset), nullptr, {}, world);
+  if (!from.empty()) trainer.start_with(starting_weights(from, config, *tokenizer), from);
+  make_folder(config);
+  return trainer.run();
+}
+
+bool other_weights(const DataConfig& before, const DataConfig& now) {
+  const auto same = [](const SourceConfig& a, const SourceConfig& b) { return a.weight == b.weight; };
+  return !std::equal(before.sources.begin(), before.sources.end(), now.sources.begin(), now.sources.end(), same);
+}
+
+// What becomes of the order of the data, where a change touches it.
+void say_changes(const Config& before, const Config& config, const RunState& state) {
+  const TrainingConfig& was = before.training;
+  const TrainingConfig& is = config.training;
+  if (*was.global_batch_size != *is.global_batch_size) {
+    log_info(
+        formatted("training.global_batch_size was %ld and is now %ld: the data goes on after the %ld sequences seen",
+                  *was.global_batch_size, *is.global_batch_size, state.tokens / is.seq_length));
+  }
+  if (was.seq_length != is.seq_length) {
+    log_warning(
+        formatted("training.seq_length was %ld and is now %ld: the data goes on after as many tokens, in other "
+                  "windows: some text comes again, and some later, than in one pass",
+                  was.seq_length, is.seq_length));
+  }
+  if (other_weights(before.data, config.data)) {
+    log_warning(
+        "the weights of data.sources have changed: each source goes on where a run that always had the new ones would "
+        "be, so that some of its text comes again or is passed over");
+  }
+  if (before.run.seed != config.run.seed) {
+    log_warning(formatted("run.seed was %ld and is now %ld: data order, dropout and noise go on differently",
+                          before.run.seed, config.run.seed));
+  }
 }
 
 TrainOutcome go_on(const Config& requested, const fs::path& path, const ResumeOptions& options,
@@ -110,23 +139,41 @@ TrainOutcome go_on(const Config& requested, const fs::path& path, const ResumeOp
   const Config before = checkpoint_config(checkpoint, path, {});
   refuse_changes(before, config, checkpoint.trainer.value("data_fingerprint", std::string("unknown")), dataset,
                  options);
-  if (before.run.seed != config.run.seed) {
-    log_warning(formatted("run.seed was %ld and is now %ld: data order, dropout and noise go on differently",
-                          before.run.seed, config.run.seed));
-  }
-  on_first(world->control(), [&] { replace_file(folder / kConfigFile, dump_config(config)); });
+  say_changes(before, config, state);
+  Trainer trainer(config, std::move(dataset), &checkpoint, options, world);
+  on_first(world->control(), [&] {
+    note_saved(folder);
+    replace_file(folder / kConfigFile, dump_config(config));
+  });
   log_info(formatted("resuming %s from step %ld", folder.c_str(), state.step));
-  return Trainer(config, std::move(dataset), &checkpoint, options, world).run();
+  return trainer.run();
 }
 
+// `requested` is a configuration of the run in requested.run.dir.
 TrainOutcome resume(const Config& requested, const ResumeOptions& options, const std::shared_ptr<World>& world) {
   const fs::path folder = requested.run.dir;
+  std::unique_ptr<FileLock> lock;
+  on_first(world->control(), [&] { lock = lock_run(folder); });
   log_into(folder, *world);
   // The first rank looks, so that all resume from the same one.
-  std::string found;
-  on_first(world->control(), [&] { found = find_latest_checkpoint(folder / "checkpoints").value_or("").string(); });
-  const fs::path path = gather_texts(world->control(), found)[0];
-  return path.empty() ? start_over(requested, world) : go_on(requested, path, options, world);
+  const std::string path = from_first(
+      world->control(), [&] { return find_latest_checkpoint(folder / "checkpoints").value_or("").string(); });
+  if (!path.empty()) return go_on(requested, path, options, world);
+  const std::string from = from_first(world->control(), [&] { return source_to_start_over(folder); });
+  log_warning(folder.string() + " has no checkpoint yet: starting over from its configuration" +
+              (from.empty() ? "" : " and the weights of " + from));
+  return train_from_start(requested, from, world, [&](const Config& config) {
+    on_first(world->control(), [&] { begin_run(folder, read_run_mark(folder), config); });
+  });
+}
+
+// Whether the launcher has started this run again after a failure, and not a command that was refused before.
+bool is_started_again(const fs::path& folder, World& world) {
+  if (world.launch().restarts == 0) return false;
+  const auto known = [&]() -> std::string {
+    return has_run_mark(folder) && read_run_mark(folder).job == world.launch().job ? "yes" : "";
+  };
+  return !from_first(world.control(), known).empty();
 }
 
 }  // namespace
@@ -134,33 +181,28 @@ TrainOutcome resume(const Config& requested, const ResumeOptions& options, const
 TrainOutcome train_new(const Config& requested, const fs::path& from) {
   return with_world(requested, [&](const std::shared_ptr<World>& world) {
     const fs::path folder = requested.run.dir;
-    // The launcher has started the same command again after a failure.
-    if (world->launch().restarts > 0 && fs::exists(folder / kConfigFile)) return resume(requested, {}, world);
+    if (is_started_again(folder, *world)) return resume(requested, {}, world);
+    std::unique_ptr<FileLock> lock;
     on_first(world->control(), [&] {
-      if (fs::exists(folder) && (!fs::is_directory(folder) || !fs::is_empty(folder))) {
-        throw ConfigError("run.dir " + folder.string() +
-                          " exists and is not empty: choose another one, or go on with: switchyard train --resume " +
-                          folder.string());
-      }
+      if (has_run_mark(folder)) lock = lock_run(folder);
+      require_room_for_run(folder);
     });
-    Dataset dataset;
-    const Config config = open_data(requested, dataset, *world);
-    const TensorMap weights = from.empty() ? TensorMap{} : starting_weights(from, config, *dataset.tokenizer);
-    on_first(world->control(), [&] {
-      fs::create_directories(folder);
-      replace_file(folder / kConfigFile, dump_config(config));
+    const std::string source = from_first(
+        world->control(), [&]() -> std::string { return from.empty() ? "" : resolve_checkpoint(from).string(); });
+    return train_from_start(requested, source, world, [&](const Config& config) {
+      on_first(world->control(), [&] {
+        fs::create_directories(folder);
+        if (!lock) lock = lock_run(folder);
+        require_room_for_run(folder);  // nobody else has begun here meanwhile
+        begin_run(folder, mark_of_start(source, world->launch().job), config);
+      });
+      log_into(folder, *world);
     });
-    log_into(folder, *world);
-    Trainer trainer(config, std::move(dataset), nullptr, {}, world);
-    if (!from.empty()) trainer.start_with(weights, from.string());
-    return trainer.run();
   });
 }
 
 TrainOutcome train_resume(const fs::path& folder, const ResumeOptions& options) {
-  if (!fs::exists(folder / kConfigFile)) {
-    throw ConfigError(folder.string() + " is not a run folder: it holds no " + kConfigFile);
-  }
+  require_run(folder);
   Config requested = load_config(folder / kConfigFile, options.overrides);
   requested.run.dir = folder.string();
   return with_world(requested, [&](const std::shared_ptr<World>& world) { return resume(requested, options, world); });

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "base/errors.h"
+#include "base/files.h"
+#include "base/json.h"
 #include "base/logging.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/step_folders.h"
@@ -136,9 +138,39 @@ TEST_F(CheckpointFolders, LatestSkipsPartialOnesWithAWarningEach) {
 
 TEST_F(CheckpointFolders, LatestOfNothing) {
   EXPECT_EQ(find_latest_checkpoint(checkpoints_), std::nullopt);
-  std::filesystem::create_directories(checkpoints_ / "step-00000001");
+  std::filesystem::create_directories(checkpoints_ / ".tmp-step-00000001-5");
   spill(checkpoints_ / "step-00000002", "a file");
   EXPECT_EQ(find_latest_checkpoint(checkpoints_), std::nullopt);
+}
+
+TEST_F(CheckpointFolders, LatestOfDamagedOnesIsAnErrorThatNamesEach) {
+  save(1);
+  save(2);
+  std::filesystem::remove(path_of(1) / "manifest.json");
+  std::filesystem::remove(path_of(2) / "trainer.json");
+  EXPECT_THAT(message_of<CheckpointError>([&] { find_latest_checkpoint(checkpoints_); }),
+              AllOf(HasSubstr("none of the 2 checkpoints in " + checkpoints_.string()),
+                    HasSubstr(path_of(1).string() + ": not a complete checkpoint"),
+                    HasSubstr((path_of(2) / "trainer.json").string() + ": the file is missing")));
+}
+
+// What another version of the program has saved is whole: neither passed over nor replaced.
+TEST_F(CheckpointFolders, AnotherFormatVersionIsRefusedAndLeftAlone) {
+  save(1);
+  save(2);
+  Json manifest = parse_json(slurp(path_of(2) / "manifest.json"), "manifest");
+  manifest["format_version"] = 2;
+  manifest.erase("xxh3_128");
+  manifest["xxh3_128"] = checksum(manifest.dump());
+  spill(path_of(2) / "manifest.json", manifest.dump());
+  const std::string bytes = slurp(path_of(2) / "manifest.json");
+  const std::string refusal =
+      (path_of(2) / "manifest.json").string() + ": format_version is 2; this program reads version 1";
+  EXPECT_EQ(message_of<CheckpointError>([&] { find_latest_checkpoint(checkpoints_); }), refusal);
+  EXPECT_EQ(message_of<CheckpointError>([&] { resolve_checkpoint(folder_.path()); }), refusal);
+  EXPECT_EQ(message_of<CheckpointError>([&] { save(2); }), refusal);
+  EXPECT_EQ(slurp(path_of(2) / "manifest.json"), bytes);
+  EXPECT_EQ(entries(), 2u);
 }
 
 TEST_F(CheckpointFolders, ResolveUnderstandsEveryKindOfPath) {

@@ -116,7 +116,8 @@ class DamagedCheckpoint : public ::testing::TestWithParam<std::string> {
     const std::string file = (path_ / GetParam()).string();
     EXPECT_THAT(load_error(path_), AllOf(HasSubstr(GetParam()), HasSubstr(path_.string()), HasSubstr(reason)));
     EXPECT_THAT(message_of<CheckpointError>([&] { verify_checkpoint(path_); }), HasSubstr(GetParam()));
-    EXPECT_EQ(find_latest_checkpoint(folder_.path()), std::nullopt);
+    EXPECT_THAT(message_of<CheckpointError>([&] { find_latest_checkpoint(folder_.path()); }),
+                HasSubstr("none of the 1 checkpoints"));
   }
 };
 

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/errors.h"
+#include "base/logging.h"
 #include "tests/support/temporary_folder.h"
 
 namespace switchyard {
@@ -96,13 +97,40 @@ TEST_F(Jsonl, EveryCutOfAFileReadsAsItsWholeLines) {
   }
 }
 
-TEST_F(Jsonl, ABrokenLineInTheMiddleIsNamed) {
-  const std::vector<std::string> broken = {"{\"step\":2",       "", "[1]", "nonsense", "{\"a\":1,\"a\":2}", "{} {}",
-                                           std::string(8, '\0')};
+TEST_F(Jsonl, ABrokenLineInTheMiddleIsPutAsideAndTheOthersAreKept) {
+  start_logging();
+  log_to_file(scratch_.path() / "log.txt");
+  const std::filesystem::path aside = path_.string() + ".broken";
+  const std::vector<std::string> broken = {"{\"step\":2", "", "[1]", "null", "nonsense", "{\"a\":1,\"a\":2}", "{} {}"};
   for (const std::string& line : broken) {
-    write("{\"step\":1}\n" + line + "\n{\"step\":3}\n");
-    EXPECT_THAT(message_of<Error>([&] { read_jsonl(path_); }), HasSubstr(path_.string() + ":2: ")) << line;
-    EXPECT_THAT(message_of<Error>([&] { JsonlWriter(path_, 5); }), HasSubstr(path_.string() + ":2: ")) << line;
+    std::filesystem::remove(aside);
+    write("{\"step\":1}\n" + line + "\n{\"step\":3}\n{\"step\":6}\n");
+    const std::vector<Json> lines = read_jsonl(path_);
+    ASSERT_EQ(lines.size(), 4U) << line;
+    EXPECT_TRUE(lines[1].is_null()) << line;
+    EXPECT_EQ(lines[2], Json({{"step", 3}})) << line;
+    JsonlWriter(path_, 5).write({{"step", 6}});
+    EXPECT_EQ(text(), "{\"step\":1}\n{\"step\":3}\n{\"step\":6}\n") << line;
+    EXPECT_EQ(slurp(aside), line + "\n");
+    EXPECT_THAT(slurp(scratch_.path() / "log.txt"), HasSubstr("has 1 lines that are no JSON objects: they are now in"));
+  }
+  write("{\"step\":1}\nworse\n");
+  JsonlWriter writer(path_);
+  EXPECT_EQ(slurp(aside), broken.back() + "\nworse\n");
+  start_logging();  // lets go of the file
+}
+
+TEST_F(Jsonl, ZeroBytesOfAPowerCutAreRemovedWhereverTheyAre) {
+  const std::string zeros(4096, '\0');
+  const std::string one = "{\"step\":1}";
+  const std::string two = "{\"step\":2}";
+  for (const std::string& found : {one + "\n" + two + "\n" + zeros, one + "\n" + two + zeros,
+                                   one + "\n" + zeros + two + "\n", one + zeros + "\n" + zeros + two + zeros}) {
+    write(found);
+    EXPECT_EQ(read_jsonl(path_).size(), 2U);
+    JsonlWriter(path_, 5).write({{"step", 3}});
+    EXPECT_EQ(text(), one + "\n" + two + "\n{\"step\":3}\n");
+    EXPECT_FALSE(std::filesystem::exists(path_.string() + ".broken"));
   }
 }
 

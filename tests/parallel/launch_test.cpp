@@ -62,6 +62,8 @@ TEST(Launch, Torchrun) {
   EXPECT_EQ(launch.port, 1234);
   EXPECT_TRUE(launch.agent_store);
   EXPECT_EQ(launch.run_id, "job");
+  EXPECT_EQ(launch.job, "job");
+  EXPECT_EQ(launch_of({{"SLURM_JOB_ID", "17"}, {"SLURM_RESTART_COUNT", "1"}}).job, "17");
   EXPECT_EQ(launch.restarts, 2);
 }
 

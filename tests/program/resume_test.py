@@ -153,6 +153,8 @@ class Finished(ProgramTest):
         # What such a run leaves: its config, some metrics, the beginning of a checkpoint.
         self.train("run")
         shutil.rmtree(self.folder / "run/checkpoints")
+        mark = json.loads((self.folder / "run/run.json").read_text())
+        (self.folder / "run/run.json").write_text(json.dumps(mark | {"saved": False}))
         (self.folder / "run/checkpoints/.tmp-step-00000004-1").mkdir(parents=True)
         (self.folder / "run/checkpoints/.tmp-step-00000004-1/model.safetensors").write_bytes(b"half")
         with open(self.folder / "run/metrics.jsonl", "a") as metrics:
