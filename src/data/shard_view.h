@@ -44,7 +44,4 @@ void verify_shard(const ShardView& view, std::span<const std::byte> file, const 
 // XXH3-128 of everything but the checksum field itself. `file` must hold a whole header.
 std::array<unsigned char, 16> shard_checksum(std::span<const std::byte> file);
 
-// Copies tokens [begin, begin + out.size()). Throws DataError when that reaches outside `tokens`.
-void copy_shard_tokens(std::span<const std::byte> tokens, uint32_t token_bytes, int64_t begin, std::span<int32_t> out);
-
 }  // namespace switchyard

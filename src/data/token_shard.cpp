@@ -1,5 +1,6 @@
 #include "data/token_shard.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/errors.h"
@@ -68,13 +69,26 @@ TokenShard TokenShard::open(const std::filesystem::path& path) {
   shard.vocab_size_ = static_cast<int64_t>(view.header.vocab_size);
   shard.num_tokens_ = static_cast<int64_t>(view.header.num_tokens);
   shard.token_bytes_ = view.header.token_bytes;
-  shard.tokens_ = view.tokens;
+  shard.tokens_offset_ = static_cast<uint64_t>(view.tokens.data() - shard.file_->bytes().data());
   shard.document_ends_ = view.document_ends;
   return shard;
 }
 
 void TokenShard::copy_tokens(int64_t begin, std::span<int32_t> out) const {
-  copy_shard_tokens(tokens_, token_bytes_, begin, out);
+  if (begin < 0 || begin > num_tokens_ || std::ssize(out) > num_tokens_ - begin) {
+    throw DataError("asked for " + std::to_string(out.size()) + " tokens from " + std::to_string(begin) +
+                    " of a shard of " + std::to_string(num_tokens_));
+  }
+  if (out.empty()) return;
+  const uint64_t offset = tokens_offset_ + static_cast<uint64_t>(begin) * token_bytes_;
+  try {
+    if (token_bytes_ == sizeof(int32_t)) return file_->read(offset, out.data(), out.size_bytes());
+    std::vector<uint16_t> narrow(out.size());
+    file_->read(offset, narrow.data(), narrow.size() * sizeof(uint16_t));
+    std::copy(narrow.begin(), narrow.end(), out.begin());
+  } catch (const Error& error) {
+    throw DataError(error.what());
+  }
 }
 
 void write_token_shard(const std::filesystem::path& path, const std::string& domain, int64_t vocab_size,

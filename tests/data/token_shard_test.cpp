@@ -102,6 +102,14 @@ TEST_F(TokenShardTest, CopyingOutsideIsAnError) {
   }
 }
 
+TEST_F(TokenShardTest, CutWhileInUse) {
+  const TokenShard shard = open(good_file());
+  const std::filesystem::path path = folder_ / "x.bin";
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
+  std::vector<int32_t> tokens(6);
+  expect_data_error([&] { shard.copy_tokens(0, tokens); }, {path.string(), "cut while in use"});
+}
+
 TEST_F(TokenShardTest, MovedShardStillReads) {
   TokenShard first = open(good_file());
   const TokenShard second = std::move(first);
