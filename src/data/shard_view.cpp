@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <vector>
 
 #include "base/errors.h"
 
@@ -106,6 +107,25 @@ std::array<unsigned char, 16> shard_checksum(std::span<const std::byte> file) {
   std::array<unsigned char, 16> digest;
   std::copy_n(canonical.digest, digest.size(), digest.begin());
   return digest;
+}
+
+void read_shard_tokens(const MappedFile& file, uint64_t offset, uint32_t token_bytes, int64_t begin,
+                       std::span<int32_t> out) {
+  const uint64_t num_tokens = (file.bytes().size() - offset) / token_bytes;
+  if (begin < 0 || static_cast<uint64_t>(begin) > num_tokens ||
+      out.size() > num_tokens - static_cast<uint64_t>(begin)) {
+    throw DataError("asked for " + std::to_string(out.size()) + " tokens from " + std::to_string(begin) +
+                    " of a shard of " + std::to_string(num_tokens));
+  }
+  const uint64_t first = offset + static_cast<uint64_t>(begin) * token_bytes;
+  try {
+    if (token_bytes == sizeof(int32_t)) return file.read(first, out.data(), out.size_bytes());
+    std::vector<uint16_t> narrow(out.size());
+    file.read(first, narrow.data(), narrow.size() * sizeof(uint16_t));
+    std::copy(narrow.begin(), narrow.end(), out.begin());
+  } catch (const Error& error) {
+    throw DataError(error.what());
+  }
 }
 
 }  // namespace switchyard

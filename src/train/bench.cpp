@@ -147,8 +147,7 @@ OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
   const double final_loss = losses.total;
   const int64_t peak_memory = peak_memory_bytes();
   const OrderedJson parts = time_parts(device, std::min<int64_t>(options.steps, kMostPartSteps), one_step);
-  if (trace) write_trace(device, *trace, one_step);
-  if (!options.trace.empty() && !world->first()) one_step();
+  if (!options.trace.empty()) trace ? write_trace(device, *trace, one_step) : one_step();
   std::sort(times.begin(), times.end());
   const double median = times[times.size() / 2];
   const double tokens = static_cast<double>(*config.training.global_batch_size * config.training.seq_length);
