@@ -41,6 +41,8 @@ ChildProcess::ChildProcess(const std::vector<std::string>& arguments, const std:
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   const pid_t parent = ::getpid();
+  // Who started this process may ignore it (daemons do); the system then keeps no exit code to wait for.
+  std::signal(SIGCHLD, SIG_DFL);
   pid_ = ::fork();
   if (pid_ == 0) become(pointers.data(), file, parent);
   const int error = errno;

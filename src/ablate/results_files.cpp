@@ -12,7 +12,15 @@
 namespace switchyard {
 namespace {
 
-std::string csv_field(const std::string& text) {
+bool is_decimal(const std::string& text) {
+  char* end = nullptr;
+  std::strtod(text.c_str(), &end);
+  return *end == '\0' && text.find_first_not_of("0123456789+-.eE") == std::string::npos;
+}
+
+// A spreadsheet takes a cell that begins like a formula for one, unless an apostrophe comes first.
+std::string csv_field(std::string text) {
+  if (text.find_first_of("=+-@\t\r") == 0 && !is_decimal(text)) text.insert(0, 1, '\'');
   if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
   std::string quoted = "\"";
   for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);

@@ -107,7 +107,7 @@ class Runner {
   Runner& operator=(const Runner&) = delete;
 
   SweepOutcome run() {
-    StopSignals signals;
+    const StopSignals signals(/*answers=*/false);  // stop() does, in a moment
     while (!active_.empty() || (!waiting_.empty() && !stopping_)) {
       if (StopSignals::received() && !signalled_) stop();
       while (!stopping_ && !waiting_.empty() && active_.size() < jobs_) start_next();

@@ -10,10 +10,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <utility>
 
 #include "base/errors.h"
+#include "base/logging.h"
 
 namespace switchyard {
 namespace {
@@ -43,6 +47,36 @@ uint64_t size_of_regular_file(int descriptor, const std::filesystem::path& path)
   if (::fstat(descriptor, &status) != 0) fail("cannot stat", path);
   if (!S_ISREG(status.st_mode)) throw Error("cannot read " + path.string() + ": it is not a regular file");
   return static_cast<uint64_t>(status.st_size);
+}
+
+// What a process has open under a name: to be written to, not replaced, even where it is a regular file.
+bool names_descriptor(const std::filesystem::path& path) {
+  const std::string text = path.string();
+  return text == "/dev/stdout" || text == "/dev/stderr" || text.starts_with("/dev/fd/") || text.starts_with("/proc/");
+}
+
+struct Maps {
+  std::mutex mutex;
+  std::map<const std::byte*, std::pair<size_t, std::string>> by_address;
+};
+
+// Never destroyed: other threads may read until the very end.
+Maps& maps() {
+  static Maps* const all = new Maps;
+  return *all;
+}
+
+// An access to memory raises it, so this thread is inside of no lock and no allocation.
+extern "C" void on_bus_error(int /*number*/, siginfo_t* info, void* /*context*/) {
+  const auto* address = static_cast<const std::byte*>(info->si_addr);
+  Maps& all = maps();
+  const std::lock_guard lock(all.mutex);
+  auto found = all.by_address.upper_bound(address);
+  if (found != all.by_address.begin() && address < std::prev(found)->first + std::prev(found)->second.first) {
+    log_error("cannot read " + std::prev(found)->second.second + ": it was cut while in use, or its disk fails");
+    ::_exit(1);
+  }
+  ::signal(SIGBUS, SIG_DFL);  // the access happens again, and ends the process
 }
 
 std::string as_hexadecimal(XXH128_hash_t hash) {
@@ -86,15 +120,7 @@ FileDigest write_file_durably(const std::filesystem::path& path, std::string_vie
 }
 
 void replace_file(const std::filesystem::path& path, std::string_view bytes) {
-  std::filesystem::path temporary = path;
-  temporary += ".tmp-" + std::to_string(::getpid());
-  write_file_durably(temporary, bytes);
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    const int reason = errno;
-    ::unlink(temporary.c_str());
-    errno = reason;
-    fail("cannot replace", path);
-  }
+  write_file_durably(path, bytes);
   sync_directory(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
 }
 
@@ -138,13 +164,33 @@ std::string checksum_file(const std::filesystem::path& path, const std::function
 }
 
 DurableFile::DurableFile(std::filesystem::path path) : path_(std::move(path)) {
-  descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  struct stat status {};
+  const bool exists = ::stat(path_.c_str(), &status) == 0;
+  if (exists && S_ISDIR(status.st_mode)) throw Error("cannot write " + path_.string() + ": it is a folder");
+  if (exists && (!S_ISREG(status.st_mode) || names_descriptor(path_))) {
+    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (descriptor_ < 0) fail("cannot write", path_);
+    return;
+  }
+  if (exists) path_ = std::filesystem::canonical(path_);  // a link stays, and what it points to is replaced
+  create_neighbour(exists ? std::optional(status.st_mode & 07777) : std::nullopt);
+}
+
+// Exclusively, so that it is this process's own. What has its name is left from a killed process (in a container they
+// often have the same number): it is removed, not followed if it is a link.
+void DurableFile::create_neighbour(std::optional<unsigned> mode) {
+  neighbour_ = path_;
+  neighbour_ += ".tmp-" + std::to_string(::getpid());
+  const auto create = [&] { return ::open(neighbour_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644); };
+  descriptor_ = create();
+  if (descriptor_ < 0 && errno == EEXIST && ::unlink(neighbour_.c_str()) == 0) descriptor_ = create();
   if (descriptor_ < 0) fail("cannot create", path_);
+  if (mode) ::fchmod(descriptor_, *mode);  // where the file system has none, nothing is lost
 }
 
 DurableFile::~DurableFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
-  if (!committed_) ::unlink(path_.c_str());
+  if (!committed_ && !neighbour_.empty()) ::unlink(neighbour_.c_str());
 }
 
 void DurableFile::write(const void* bytes, size_t size) {
@@ -161,33 +207,73 @@ void DurableFile::write(const void* bytes, size_t size) {
 }
 
 FileDigest DurableFile::commit() {
-  if (::fsync(descriptor_) != 0) fail("cannot flush", path_);
+  // Devices and pipes have nothing to flush, and say so with EINVAL.
+  if (::fsync(descriptor_) != 0 && !(neighbour_.empty() && errno == EINVAL)) fail("cannot flush", path_);
   if (::close(std::exchange(descriptor_, -1)) != 0) fail("cannot close", path_);
+  if (!neighbour_.empty() && ::rename(neighbour_.c_str(), path_.c_str()) != 0) fail("cannot replace", path_);
   committed_ = true;
   return {bytes_, checksum_.text()};
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-  const Descriptor file{open_for_reading(path)};
+  Descriptor file{open_for_reading(path)};
   size_ = size_of_regular_file(file.value, path);
-  if (size_ == 0) return;
-  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.value, 0);
-  if (address == MAP_FAILED) fail("cannot map", path);
-  data_ = static_cast<const std::byte*>(address);
+  if (size_ > 0) {
+    void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.value, 0);
+    if (address == MAP_FAILED) fail("cannot map", path);
+    data_ = static_cast<const std::byte*>(address);
+    Maps& all = maps();
+    const std::lock_guard lock(all.mutex);
+    all.by_address[data_] = {size_, path.string()};
+  }
+  descriptor_ = std::exchange(file.value, -1);
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (descriptor_ >= 0) ::close(descriptor_);
+  if (data_ == nullptr) return;
+  Maps& all = maps();
+  const std::lock_guard lock(all.mutex);
+  all.by_address.erase(data_);
+  ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::read(uint64_t offset, void* out, size_t size) const {
+  char* position = static_cast<char*>(out);
+  while (size > 0) {
+    const ssize_t got = ::pread(descriptor_, position, size, static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail("cannot read", path_);
+    if (got == 0) {
+      throw Error("cannot read " + path_.string() + ": it was cut while in use, from " + std::to_string(size_) +
+                  " bytes to at most " + std::to_string(offset));
+    }
+    position += got;
+    offset += static_cast<uint64_t>(got);
+    size -= static_cast<size_t>(got);
+  }
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : path_(std::move(other.path_)),
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
+  std::swap(descriptor_, other.descriptor_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   return *this;
+}
+
+void name_unreadable_maps() {
+  struct sigaction action {};
+  action.sa_sigaction = on_bus_error;
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = SA_SIGINFO;
+  ::sigaction(SIGBUS, &action, nullptr);
 }
 
 }  // namespace switchyard

@@ -1,8 +1,9 @@
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <memory>
 
+#include "base/standard_streams.h"
 #include "cli/commands.h"
+#include "cli/numbers.h"
 #include "train/generate_text.h"
 
 namespace switchyard {
@@ -10,10 +11,10 @@ namespace {
 
 int run_generate(const GenerateOptions& options) {
   generate_text(options, [](std::string_view text) {
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
+    print_text(text);
+    flush_standard_output();
   });
-  std::printf("\n");
+  print_text("\n");
   return kExitDone;
 }
 
@@ -29,13 +30,13 @@ Command add_generate(CLI::App& app) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
   app.add_option("--temperature", sampling.temperature, "0: always the most likely token")
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(number_between(1e-6, 100, /*or_zero=*/true))
       ->capture_default_str();
   app.add_option("--top-k", sampling.top_k, "Only the k most likely tokens; 0: all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--top-p", sampling.top_p, "Only the most likely tokens that together reach this probability")
-      ->check(CLI::Range(1e-6, 1.0))
+      ->check(number_between(1e-6, 1))
       ->capture_default_str();
   app.add_option("--seed", sampling.seed, "The same seed gives the same text")->capture_default_str();
   return [options] { return run_generate(*options); };

@@ -12,8 +12,10 @@
 #include <map>
 
 #include "base/errors.h"
+#include "base/files.h"
 #include "base/json.h"
 #include "base/logging.h"
+#include "base/standard_streams.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/version.h"
@@ -113,11 +115,16 @@ void keep_freed_memory() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  open_standard_descriptors();
   keep_freed_memory();
   switchyard::start_logging();
+  name_unreadable_maps();
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit then fails the write, and is reported like a full disk
+  std::signal(SIGPIPE, SIG_IGN);  // so does a reader that is gone; a run goes on without it
   try {
-    return run(argc, argv);
+    const int code = run(argc, argv);
+    if (code == kExitDone) flush_standard_output();
+    return code;
   } catch (const ConfigError& error) {
     write_torchrun_error(error.what());
     std::fprintf(stderr, "switchyard: %s\n", error.what());

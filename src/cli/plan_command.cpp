@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "cli/any_config.h"
 #include "cli/commands.h"
+#include "cli/numbers.h"
 #include "parallel/loopback.h"
 #include "parallel/plan.h"
 #include "train/bench.h"
@@ -229,24 +230,24 @@ Command add_plan(CLI::App& app) {
   app.add_option("--gpus-per-node", options->ranks_per_node, "Ranks of one node (on the CPU, too); default: all")
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--hbm", options->memory, "Bytes of memory of a rank; default: this machine's / the ranks of a node")
-      ->check(CLI::PositiveNumber);
+      ->check(number_between(1, 1e30));
   app.add_option("--flops", options->flops,
                  "FLOP/s of a rank's matrix products; default: this machine's, measured now as bench does, / the ranks "
                  "of a node")
-      ->check(CLI::PositiveNumber);
+      ->check(number_between(1, 1e30));
   app.add_option(
          "--efficiency", options->efficiency,
          "Share of --flops that a training step attains (bench: gemm_flops_share with training.recompute none); "
          "1 is a lower bound of the time")
-      ->check(CLI::Range(1e-6, 1.0))
+      ->check(number_between(1e-6, 1))
       ->capture_default_str();
   app.add_option("--intra-bandwidth", options->intra_bandwidth,
                  "Bytes/s that a rank can send to ranks of its node; default: over this machine's loopback interface, "
                  "measured now, its cores shared by the ranks of a node")
-      ->check(CLI::PositiveNumber);
+      ->check(number_between(1, 1e30));
   app.add_option("--inter-bandwidth", options->inter_bandwidth,
                  "Bytes/s that a rank can send to ranks of other nodes; default: as within a node")
-      ->check(CLI::PositiveNumber);
+      ->check(number_between(1, 1e30));
   app.add_option("--trace", options->trace,
                  "Routing of this model (JSON lines of switchyard trace): what placing experts by it would change");
   app.add_flag("--json", options->json, "Print JSON");

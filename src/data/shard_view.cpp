@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <vector>
 
 #include "base/errors.h"
 
@@ -108,18 +109,22 @@ std::array<unsigned char, 16> shard_checksum(std::span<const std::byte> file) {
   return digest;
 }
 
-void copy_shard_tokens(std::span<const std::byte> tokens, uint32_t token_bytes, int64_t begin, std::span<int32_t> out) {
-  const uint64_t num_tokens = tokens.size() / token_bytes;
+void read_shard_tokens(const MappedFile& file, uint64_t offset, uint32_t token_bytes, int64_t begin,
+                       std::span<int32_t> out) {
+  const uint64_t num_tokens = (file.bytes().size() - offset) / token_bytes;
   if (begin < 0 || static_cast<uint64_t>(begin) > num_tokens ||
       out.size() > num_tokens - static_cast<uint64_t>(begin)) {
     throw DataError("asked for " + std::to_string(out.size()) + " tokens from " + std::to_string(begin) +
                     " of a shard of " + std::to_string(num_tokens));
   }
-  const std::byte* first = tokens.data() + static_cast<uint64_t>(begin) * token_bytes;
-  if (token_bytes == 2) {
-    std::copy_n(reinterpret_cast<const uint16_t*>(first), out.size(), out.begin());
-  } else {
-    std::copy_n(reinterpret_cast<const uint32_t*>(first), out.size(), out.begin());
+  const uint64_t first = offset + static_cast<uint64_t>(begin) * token_bytes;
+  try {
+    if (token_bytes == sizeof(int32_t)) return file.read(first, out.data(), out.size_bytes());
+    std::vector<uint16_t> narrow(out.size());
+    file.read(first, narrow.data(), narrow.size() * sizeof(uint16_t));
+    std::copy(narrow.begin(), narrow.end(), out.begin());
+  } catch (const Error& error) {
+    throw DataError(error.what());
   }
 }
 

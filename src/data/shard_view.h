@@ -7,6 +7,8 @@
 #include <span>
 #include <string>
 
+#include "base/files.h"
+
 namespace switchyard {
 
 inline constexpr std::array<char, 8> kShardMagic = {'S', 'W', 'Y', 'T', 'O', 'K', 'E', 'N'};
@@ -44,7 +46,9 @@ void verify_shard(const ShardView& view, std::span<const std::byte> file, const 
 // XXH3-128 of everything but the checksum field itself. `file` must hold a whole header.
 std::array<unsigned char, 16> shard_checksum(std::span<const std::byte> file);
 
-// Copies tokens [begin, begin + out.size()). Throws DataError when that reaches outside `tokens`.
-void copy_shard_tokens(std::span<const std::byte> tokens, uint32_t token_bytes, int64_t begin, std::span<int32_t> out);
+// Reads tokens [begin, begin + out.size()) of those that fill `file` from `offset` on. Throws DataError when that
+// reaches outside, or the file has become shorter or unreadable.
+void read_shard_tokens(const MappedFile& file, uint64_t offset, uint32_t token_bytes, int64_t begin,
+                       std::span<int32_t> out);
 
 }  // namespace switchyard

@@ -68,13 +68,17 @@ TokenShard TokenShard::open(const std::filesystem::path& path) {
   shard.vocab_size_ = static_cast<int64_t>(view.header.vocab_size);
   shard.num_tokens_ = static_cast<int64_t>(view.header.num_tokens);
   shard.token_bytes_ = view.header.token_bytes;
-  shard.tokens_ = view.tokens;
+  shard.tokens_offset_ = static_cast<uint64_t>(view.tokens.data() - shard.file_->bytes().data());
   shard.document_ends_ = view.document_ends;
   return shard;
 }
 
 void TokenShard::copy_tokens(int64_t begin, std::span<int32_t> out) const {
-  copy_shard_tokens(tokens_, token_bytes_, begin, out);
+  if (!file_) {
+    if (begin != 0 || !out.empty()) throw DataError("asked for tokens of a shard without any");
+    return;
+  }
+  read_shard_tokens(*file_, tokens_offset_, token_bytes_, begin, out);
 }
 
 void write_token_shard(const std::filesystem::path& path, const std::string& domain, int64_t vocab_size,

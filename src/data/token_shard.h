@@ -41,17 +41,18 @@ class TokenShard {
   const std::string& content_checksum() const { return checksum_; }
   // One past the last token of each document, ascending.
   std::span<const uint64_t> document_ends() const { return document_ends_; }
-  // Copies tokens [begin, begin + out.size()). Throws DataError when that reaches outside the shard.
+  // Reads tokens [begin, begin + out.size()), past the map: a file that is cut or unreadable by now is an error, no
+  // signal. Throws DataError, also when that reaches outside the shard.
   void copy_tokens(int64_t begin, std::span<int32_t> out) const;
 
  private:
-  std::optional<MappedFile> file_;  // the spans below point into it; moving it keeps its address
+  std::optional<MappedFile> file_;  // document_ends_ points into it; moving it keeps its address
   std::string domain_;
   std::string checksum_;
   int64_t num_tokens_ = 0;
   int64_t vocab_size_ = 0;
   uint32_t token_bytes_ = 2;
-  std::span<const std::byte> tokens_;
+  uint64_t tokens_offset_ = 0;
   std::span<const uint64_t> document_ends_;
 };
 

@@ -6,6 +6,7 @@
 
 #include <chrono>
 
+#include "base/errors.h"
 #include "base/files.h"
 #include "model/accounting.h"
 #include "ops/kernels/kernels.h"
@@ -65,9 +66,8 @@ OrderedJson time_parts(torch::Device device, int64_t steps, const std::function<
   return parts;
 }
 
-// One step of all ranks, of the first one under LibTorch's profiler: a file for chrome://tracing or ui.perfetto.dev.
-void write_trace(torch::Device device, const std::string& path, int rank, const std::function<void()>& one_step) {
-  if (rank > 0) return one_step();
+// One step under LibTorch's profiler: a file for chrome://tracing or ui.perfetto.dev.
+void write_trace(torch::Device device, DurableFile& file, const std::function<void()>& one_step) {
   using namespace torch::autograd::profiler;
   using torch::profiler::impl::ActivityType;
   std::set<ActivityType> activities = {ActivityType::CPU};
@@ -79,7 +79,15 @@ void write_trace(torch::Device device, const std::string& path, int rank, const 
   enableProfiler(config, activities,
                  {at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION, at::RecordScope::USER_SCOPE});
   one_step();
-  disableProfiler()->save(path);
+  const auto profile = disableProfiler();
+  // The profiler empties the file that it is told, and reports no failure: it gets one of ours, in a folder of our own.
+  std::string folder = (std::filesystem::temp_directory_path() / "switchyard-trace-XXXXXX").string();
+  if (::mkdtemp(folder.data()) == nullptr) throw Error("cannot create the folder " + folder + " for the trace");
+  profile->save(folder + "/trace.json");
+  const std::string text = read_file(folder + "/trace.json");
+  std::filesystem::remove_all(folder);
+  file.write(text.data(), text.size());
+  file.commit();
 }
 
 // Fresh tokens for every micro-batch.
@@ -108,10 +116,11 @@ int64_t peak_memory_bytes() {
 }
 
 OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
-  // Found out before the work, not after it.
-  if (!options.trace.empty()) write_file_durably(options.trace, "");
   Config config = with_vocabulary(requested, 8192);
   const auto world = join_world(config);
+  // Created before the work, so that a path that can't be written to is told at once.
+  std::optional<DurableFile> trace;
+  if (!options.trace.empty() && world->first()) trace.emplace(options.trace);
   set_threads(config, world->launch());
   const torch::Device device = world->device();
   torch::manual_seed(static_cast<uint64_t>(config.run.seed));
@@ -138,7 +147,7 @@ OrderedJson run_bench(const Config& requested, const BenchOptions& options) {
   const double final_loss = losses.total;
   const int64_t peak_memory = peak_memory_bytes();
   const OrderedJson parts = time_parts(device, std::min<int64_t>(options.steps, kMostPartSteps), one_step);
-  if (!options.trace.empty()) write_trace(device, options.trace, world->rank(), one_step);
+  if (!options.trace.empty()) trace ? write_trace(device, *trace, one_step) : one_step();
   std::sort(times.begin(), times.end());
   const double median = times[times.size() / 2];
   const double tokens = static_cast<double>(*config.training.global_batch_size * config.training.seq_length);

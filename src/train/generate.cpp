@@ -50,7 +50,8 @@ int32_t sample_token(const torch::Tensor& logits, const SamplingOptions& options
     const double* logit = wide.const_data_ptr<double>();
     return static_cast<int32_t>(std::max_element(logit, logit + count) - logit);
   }
-  const torch::Tensor probabilities = torch::softmax(wide / options.temperature, 0);
+  // The largest first: a low temperature would take both of two large logits to infinity.
+  const torch::Tensor probabilities = torch::softmax((wide - wide.max()) / options.temperature, 0);
   std::vector<Candidate> candidates;
   candidates.reserve(static_cast<size_t>(count));
   for (int32_t id = 0; id < count; ++id) candidates.push_back({probabilities.const_data_ptr<double>()[id], id});
@@ -65,7 +66,8 @@ int32_t sample_token(const torch::Tensor& logits, const SamplingOptions& options
 }
 
 std::vector<int32_t> generate(Transformer& model, const std::vector<int32_t>& prompt, int32_t end_of_text,
-                              const SamplingOptions& options, const std::function<bool(int32_t)>& on_token) {
+                              int64_t num_ids, const SamplingOptions& options,
+                              const std::function<bool(int32_t)>& on_token) {
   const torch::NoGradGuard no_grad;
   TORCH_CHECK_VALUE(!prompt.empty(), "generate: the prompt holds no token");
   const torch::Device device = model->output_weight().device();
@@ -74,7 +76,7 @@ std::vector<int32_t> generate(Transformer& model, const std::vector<int32_t>& pr
   std::vector<int32_t> next = prompt;
   for (int64_t i = 0; i < options.max_new_tokens; ++i) {
     const torch::Tensor logits = model->next_token_logits(model->forward(token_row(next, device), &cache));
-    const int32_t token = sample_token(logits, options, i);
+    const int32_t token = sample_token(logits.narrow(0, 0, std::min(num_ids, logits.size(0))), options, i);
     if (token == end_of_text) break;
     generated.push_back(token);
     if (!on_token(token)) break;

@@ -75,7 +75,8 @@ void generate_text(const GenerateOptions& options, const std::function<void(std:
   }
   write(options.prompt);
   Stream stream(*loaded.tokenizer, write);
-  generate(loaded.model, prompt, loaded.tokenizer->end_of_text(), options.sampling, [&](int32_t token) {
+  const Tokenizer& tokenizer = *loaded.tokenizer;
+  generate(loaded.model, prompt, tokenizer.end_of_text(), tokenizer.vocab_size(), options.sampling, [&](int32_t token) {
     stream.add(token);
     return true;
   });

@@ -154,7 +154,9 @@ void Trainer::train_one_step(RunLog* log) {
   track_experts();
   state_.step = step;
   state_.tokens += sequences * training.seq_length;
-  speed_.add(sequences * training.seq_length, std::chrono::duration<double>(Clock::now() - begin).count());
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  speed_.add(sequences * training.seq_length, seconds);
+  StopSignals::note_step(seconds);
   finish_step(log, losses, lr);
 }
 
@@ -265,7 +267,17 @@ TrainOutcome Trainer::stop(RunLog* log) {
 }
 
 TrainOutcome Trainer::run() {
-  const StopSignals signals;
+  try {
+    return run_steps();
+  } catch (const DataError&) {  // a shard was cut, or its disk fails: what was trained is not lost with it
+    if (world_->size() == 1) save();
+    if (world_->size() == 1) report_saved(background_.wait());
+    throw;
+  }
+}
+
+TrainOutcome Trainer::run_steps() {
+  const StopSignals signals(/*answers=*/world_->first());
   std::unique_ptr<RunLog> writer;
   if (world_->first()) {
     writer = std::make_unique<RunLog>(folder_, config_, state_.step > 0 ? state_.step : (saved_step_ >= 0 ? 0 : -1));

@@ -86,6 +86,7 @@ class Trainer {
   bool evaluate_now(RunLog* log);
   void save();
   void report_saved(const std::string& path) const;
+  TrainOutcome run_steps();
   TrainOutcome stop(RunLog* log);
   // Whether this rank got a signal; with several, whether any had one when they last spoke.
   bool told_to_stop() const { return world_->size() > 1 ? signal_ != 0 : StopSignals::received(); }

@@ -1,12 +1,16 @@
-// SIGTERM, SIGINT and SIGUSR1 ask a run to save and stop; a second one ends the process at once.
+// SIGTERM, SIGINT, SIGUSR1 and SIGHUP ask a run to save and stop; asked once more, the process ends at once.
 #pragma once
 
 namespace switchyard {
 
-// While it lives, the first of those signals is remembered and the second calls _exit(1). Restores what was there.
+// While it lives, the first of those signals is remembered, and a second one calls _exit(1). Launchers, schedulers and
+// terminals that close send more than one signal for one request: for two seconds, the same signal once more and any
+// one beside SIGHUP count as the same request. A SIGHUP that was ignored before (nohup) stays ignored. Restores what
+// was there, unless a signal came: the same one once more shall not kill the process while it ends.
 class StopSignals {
  public:
-  StopSignals();
+  // `answers`: the first signal is answered on standard error at once.
+  explicit StopSignals(bool answers);
   ~StopSignals();
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
@@ -16,6 +20,8 @@ class StopSignals {
   static int number();
   // "SIGTERM", ...; "" for 0.
   static const char* name(int number);
+  // How long the last step took: part of the answer.
+  static void note_step(double seconds);
 };
 
 }  // namespace switchyard

@@ -1,10 +1,9 @@
 #include "train/write_trace.h"
 
-#include <cstdio>
 #include <memory>
 
-#include "base/errors.h"
 #include "base/files.h"
+#include "base/standard_streams.h"
 #include "train/trace.h"
 
 namespace switchyard {
@@ -19,8 +18,8 @@ class LineSink {
   void write(const std::string& text) {
     if (file_) {
       file_->write(text.data(), text.size());
-    } else if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) {
-      throw Error("standard output takes no more of the trace");
+    } else {
+      print_text(text);
     }
   }
   void finish() {

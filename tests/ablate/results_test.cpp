@@ -137,6 +137,17 @@ TEST(ResultFiles, Csv) {
   EXPECT_THAT(csv, HasSubstr("\"the loss is \"\"nan\"\",\nat step 3\"\r\n"));
 }
 
+TEST(ResultFiles, CsvCellsAreNoFormulas) {
+  Case sweep;
+  sweep.setting("=1+1", {{2.5, 0.25}}).setting("-0.5", {{-2.5, 0.25}}).setting("@a, b", {{2.5, 0.25}});
+  sweep.setting("-inf", {{2.5, 0.25}});
+  const std::string csv = results_csv(sweep.plan, sweep.results());
+  EXPECT_THAT(csv, HasSubstr("\r\n'=1+1,1,finished,'=1+1,2.5,"));
+  EXPECT_THAT(csv, HasSubstr("\r\n-0.5,1,finished,-0.5,-2.5,"));
+  EXPECT_THAT(csv, HasSubstr("\r\n\"'@a, b\",1,finished,\"'@a, b\",2.5,"));
+  EXPECT_THAT(csv, HasSubstr("\r\n'-inf,1,finished,'-inf,2.5,"));
+}
+
 TEST(ResultFiles, JsonAndMarkdown) {
   Case sweep;
   sweep.setting("a|b", {{2.5, 0.25}, {2.6, 0.35}}).setting("c", {{NAN}, {NAN}});

@@ -1,14 +1,17 @@
 #include "base/files.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/errors.h"
+#include "base/logging.h"
 #include "tests/support/temporary_folder.h"
 
 namespace switchyard {
@@ -74,7 +77,7 @@ TEST(Files, ReplaceLeavesTheNewFileAlone) {
 TEST(Files, ReplaceCleansUpWhenTheTargetIsAFolder) {
   TemporaryFolder folder;
   std::filesystem::create_directories(folder / "file" / "inside");
-  EXPECT_THAT(message_of<Error>([&] { replace_file(folder / "file", "new"); }), HasSubstr("cannot replace"));
+  EXPECT_THAT(message_of<Error>([&] { replace_file(folder / "file", "new"); }), HasSubstr("it is a folder"));
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
 }
 
@@ -83,9 +86,72 @@ TEST(Files, UncommittedFilesDisappear) {
   {
     DurableFile file(folder / "file");
     file.write("abc", 3);
-    EXPECT_TRUE(std::filesystem::exists(folder / "file"));
+    EXPECT_FALSE(std::filesystem::exists(folder / "file"));
   }
-  EXPECT_FALSE(std::filesystem::exists(folder / "file"));
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+TEST(Files, TheOlderFileStaysUntilTheNewOneIsWhole) {
+  TemporaryFolder folder;
+  spill(folder / "file", "old");
+  {
+    DurableFile file(folder / "file");
+    file.write("new", 3);
+    EXPECT_EQ(slurp(folder / "file"), "old");
+  }
+  EXPECT_EQ(slurp(folder / "file"), "old");
+}
+
+TEST(Files, ReplacedThroughALinkAndWithTheSameMode) {
+  TemporaryFolder folder;
+  spill(folder / "file", "old");
+  chmod((folder / "file").c_str(), 0600);
+  std::filesystem::create_symlink("file", folder / "link");
+  replace_file(folder / "link", "new");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "link"));
+  EXPECT_EQ(slurp(folder / "file"), "new");
+  EXPECT_EQ(std::filesystem::status(folder / "file").permissions(), std::filesystem::perms(0600));
+}
+
+TEST(Files, WhatHasTheTemporaryNameIsNotWrittenThrough) {
+  TemporaryFolder folder;
+  spill(folder / "victim", "precious");
+  std::filesystem::create_symlink("victim", folder / ("file.tmp-" + std::to_string(getpid())));
+  replace_file(folder / "file", "new");
+  EXPECT_EQ(slurp(folder / "file"), "new");
+  EXPECT_EQ(slurp(folder / "victim"), "precious");
+}
+
+TEST(Files, DevicesAreWrittenTo) {
+  TemporaryFolder folder;
+  const std::string null = folder / "null", full = folder / "full";  // of its own: root could lose those of the system
+  if (mknod(null.c_str(), S_IFCHR | 0600, makedev(1, 3)) != 0 ||
+      mknod(full.c_str(), S_IFCHR | 0600, makedev(1, 7)) != 0 || access(null.c_str(), W_OK) != 0) {
+    GTEST_SKIP() << "making devices needs root";
+  }
+  replace_file(null, "nothing");
+  EXPECT_TRUE(std::filesystem::is_character_file(null));
+  EXPECT_EQ(message_of<Error>([&] { replace_file(full, "x"); }), "cannot write " + full + ": No space left on device");
+  EXPECT_TRUE(std::filesystem::is_character_file(full));
+}
+
+TEST(Files, PipesAndDescriptorsAreWrittenTo) {
+  TemporaryFolder folder;
+  const std::string pipe = folder / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const int reader = open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
+  replace_file(pipe, "hello");
+  char got[6] = {};
+  EXPECT_EQ(read(reader, got, sizeof(got)), 5);
+  EXPECT_STREQ(got, "hello");
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
+  // A regular file that a descriptor has open is written to where it is, too.
+  spill(folder / "open", "a");
+  const int descriptor = open((folder / "open").c_str(), O_WRONLY);
+  replace_file("/dev/fd/" + std::to_string(descriptor), "b");
+  EXPECT_EQ(slurp(folder / "open"), "ab");
+  close(reader);
+  close(descriptor);
 }
 
 // A limit on file sizes stands for a full disk: the write that crosses it is short, the next one fails.
@@ -105,6 +171,23 @@ TEST(Files, ShortWritesAreReportedAndLeaveNothing) {
   int status = 0;
   waitpid(child, &status, 0);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+TEST(Files, WhatIsCutWhileInUseIsNamed) {
+  TemporaryFolder folder;
+  spill(folder / "file", std::string(10000, 'x'));
+  const MappedFile file(folder / "file");
+  std::filesystem::resize_file(folder / "file", 100);
+  std::string copy(200, '\0');
+  EXPECT_EQ(message_of<Error>([&] { file.read(0, copy.data(), 200); }),
+            "cannot read " + file.path().string() + ": it was cut while in use, from 10000 bytes to at most 100");
+  const auto touch = [&] {
+    start_logging();  // to standard error
+    name_unreadable_maps();
+    return *const_cast<const volatile std::byte*>(&file.bytes()[9000]);
+  };
+  EXPECT_EXIT(touch(), ::testing::ExitedWithCode(1),
+              "cannot read " + file.path().string() + ": it was cut while in use");
 }
 
 TEST(Files, MapsMove) {

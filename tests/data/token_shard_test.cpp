@@ -102,6 +102,14 @@ TEST_F(TokenShardTest, CopyingOutsideIsAnError) {
   }
 }
 
+TEST_F(TokenShardTest, CutWhileInUse) {
+  const TokenShard shard = open(good_file());
+  const std::filesystem::path path = folder_ / "x.bin";
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
+  std::vector<int32_t> tokens(6);
+  expect_data_error([&] { shard.copy_tokens(0, tokens); }, {path.string(), "cut while in use"});
+}
+
 TEST_F(TokenShardTest, MovedShardStillReads) {
   TokenShard first = open(good_file());
   const TokenShard second = std::move(first);
@@ -181,12 +189,11 @@ TEST_F(TokenShardTest, GeneratedLiesNeverGetThroughUnlessTheyAreTrue) {
     if (words.below(3) == 0) bad.resize(words.below(bad.size() + 20));
     seal(bad);
     try {
-      const ShardView view = check(bad);
-      std::vector<int32_t> tokens(view.header.num_tokens);
-      copy_shard_tokens(view.tokens, view.header.token_bytes, 0, tokens);
-      for (const int32_t token : tokens) {
-        EXPECT_TRUE(token >= 0 && static_cast<uint64_t>(token) < view.header.vocab_size);
-      }
+      check(bad);
+      const TokenShard shard = open(bad);
+      std::vector<int32_t> tokens(static_cast<size_t>(shard.num_tokens()));
+      shard.copy_tokens(0, tokens);
+      for (const int32_t token : tokens) EXPECT_TRUE(token >= 0 && token < shard.vocab_size());
     } catch (const DataError&) {
       ++refused;
     }
@@ -218,12 +225,12 @@ TEST_F(TokenShardTest, OffsetsBeyondFourGigabytes) {
   const ShardView view = parse_shard(file.bytes(), "sparse.bin");
   EXPECT_EQ(view.tokens.size(), 2 * num_tokens);
   std::vector<int32_t> tokens(4);
-  copy_shard_tokens(view.tokens, 2, static_cast<int64_t>(far) - 1, tokens);
+  const auto copy = [&](uint64_t begin) { read_shard_tokens(file, 80, 2, static_cast<int64_t>(begin), tokens); };
+  copy(far - 1);
   EXPECT_THAT(tokens, testing::ElementsAre(0, 42, 43, 0));
-  copy_shard_tokens(view.tokens, 2, static_cast<int64_t>(num_tokens) - 4, tokens);
+  copy(num_tokens - 4);
   EXPECT_THAT(tokens, testing::Each(0));
-  expect_data_error([&] { copy_shard_tokens(view.tokens, 2, static_cast<int64_t>(num_tokens) - 3, tokens); },
-                    {"shard"});
+  expect_data_error([&] { copy(num_tokens - 3); }, {"shard"});
 }
 
 }  // namespace

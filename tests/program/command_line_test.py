@@ -31,6 +31,12 @@ class Wrong(ProgramTest):
         self.check("generate", "run", says=["--prompt"])
         self.check("generate", "run", "--prompt", "a", "--max-new-tokens", "many", says=["many"])
         self.check("generate", "run", "--prompt", "a", "--max-new-tokens", "0", says=["max-new-tokens"])
+        for temperature in ("nan", "1e-310", "-1", "inf", "hot"):
+            ask = ("generate", "run", "--prompt", "a", f"--temperature={temperature}")
+            self.check(*ask, says=["--temperature", f"'{temperature}' is not a number in the range 1e-06 to 100, or 0"])
+        for share in ("nan", "0", "2"):
+            self.check("generate", "run", "--prompt", "a", "--top-p", share, says=["--top-p", "range 1e-06 to 1"])
+        self.check("plan", "config.yaml", "--ranks", "2", "--hbm", "nan", says=["--hbm", "'nan'"])
         self.check("inspect", says=["PATH"])
         self.check("config", says=["CONFIG"])
         self.check("bench", "config.yaml", "--steps", "0", says=["--steps"])

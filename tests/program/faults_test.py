@@ -76,6 +76,24 @@ class Kills(ProgramTest):
         self.assertEqual([path for path in (self.folder / "run/checkpoints").iterdir() if path.name[0] == "."], [])
 
 
+class Shards(ProgramTest):
+    def test_cut_while_training(self):
+        self.prepare_tiny(training={"max_steps": 3000}, eval={"interval": 0})
+        process = self.start("train", "config.yaml")
+        self.read_until(process, "^step 5/")
+        (shard,) = (self.folder / "shards").rglob("*train*")
+        whole = shard.read_bytes()
+        os.truncate(shard, 200)
+        said = self.finish(process, 1)
+        self.assertIn(f"cannot read shards/{shard.relative_to(self.folder / 'shards')}: it was cut while in use", said)
+        saved = self.step_of(self.newest("run"))
+        self.assertGreaterEqual(saved, 5)
+        self.assertEqual(self.lines("run", "train")[-1]["step"], saved)
+        shard.write_bytes(whole)
+        self.resume("run", f"training.max_steps={saved + 2}")
+        self.assertEqual(self.lines("run", "train")[-1]["step"], saved + 2)
+
+
 class NoSpace(ProgramTest):
     def setUp(self):
         super().setUp()

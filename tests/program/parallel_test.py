@@ -230,6 +230,17 @@ class Faults(Ranks):
                 self.assertEqual(self.step_of(self.newest("run")), step)
                 self.assertEqual(self.lines("run")[-1], {"event": "stopped", "step": step})
 
+    def test_a_signal_to_every_rank_twice_is_one_request(self):
+        """A scheduler signals the launcher and its ranks, and the launcher passes it on."""
+        processes = self.start(2, TIMEOUT, "checkpoint.interval=0")
+        self.wait_for_step("run", 3)
+        for _ in range(2):
+            for process in processes:
+                process.send_signal(signal.SIGTERM)
+            time.sleep(0.01)
+        step = self.stopped_step(self.finish_all(processes, 75)[0], signal.SIGTERM)
+        self.assertEqual(self.step_of(self.newest("run")), step)
+
     def test_a_rank_that_never_comes(self):
         texts = self.finish_all(self.start(2, SHORT_TIMEOUT, ranks=[0]), 1)
         self.assertIn("rank 1 of 2 did not join within 4 s", texts[0])

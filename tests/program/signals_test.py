@@ -1,4 +1,4 @@
-"""Signals: save and stop with exit code 75, at any time; a second one leaves at once."""
+"""Signals: save and stop with exit code 75, at any time; a second request leaves at once."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import unittest
 
 from support import HANG_SECONDS, ProgramTest
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 
 class Stopping(ProgramTest):
@@ -36,15 +36,49 @@ class Stopping(ProgramTest):
                 self.resume(run)
                 self.assert_same_run(run, "whole")
 
-    def test_in_the_first_step(self):
-        # A first step of some 1500 micro-batches.
-        process = self.start("train", "config.yaml", "training.global_batch_size=3000", "moe.aux_loss_scope=sequence")
-        metrics = self.folder / "run/metrics.jsonl"
+    def start_long_step(self, run="run"):
+        """In a first step of some 1500 micro-batches."""
+        long = ("training.global_batch_size=3000", "moe.aux_loss_scope=sequence")
+        process = self.start("train", "config.yaml", f"run.dir={run}", *long)
+        metrics = self.folder / run / "metrics.jsonl"
         self.wait_for(process, lambda: metrics.exists() and metrics.read_text().endswith("}\n"))
         time.sleep(0.1)
+        return process
+
+    def test_in_the_first_step(self):
+        process = self.start_long_step()
         process.send_signal(signal.SIGTERM)
         self.assertEqual(self.stopped_step(self.finish(process, 75), signal.SIGTERM), 1)
         self.assertEqual([path.name for path in self.checkpoints("run")], ["step-00000001"])
+
+    def test_one_request_may_be_several_signals(self):
+        """Schedulers signal the launcher and its children, which get it twice; a closing session sends SIGHUP, too."""
+        requests = ((signal.SIGTERM,) * 3, (signal.SIGHUP, signal.SIGTERM), (signal.SIGINT, signal.SIGHUP))
+        for number, numbers in enumerate(requests):
+            with self.subTest(numbers):
+                run = f"run{number}"
+                process = self.start_long_step(run)
+                for one in numbers:
+                    process.send_signal(one)
+                    time.sleep(0.05)
+                self.assertEqual(self.stopped_step(self.finish(process, 75), numbers[0]), 1)
+
+    def test_the_same_signal_later_leaves_at_once(self):
+        process = self.start("train", "config.yaml", "training.global_batch_size=300000", "moe.aux_loss_scope=sequence")
+        self.read_until(process, "effective coefficients")
+        process.send_signal(signal.SIGINT)
+        self.read_until(process, "^SIGINT received: will save and stop when this step is done; again in two seconds")
+        time.sleep(2.1)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(timeout=HANG_SECONDS), 1)
+        self.assertEqual(self.checkpoints("run"), [])
+
+    def test_an_ignored_hangup_stays_ignored(self):
+        process = self.start("train", "config.yaml", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        self.read_until(process, "^step 5/")
+        process.send_signal(signal.SIGHUP)
+        self.finish(process, 0)
+        self.assertEqual(self.lines("run")[-1], {"event": "end", "step": 150})
 
     def freeze_while_saving(self, process):
         """Stops the process at a moment when a checkpoint is half written."""

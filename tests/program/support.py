@@ -117,7 +117,7 @@ class ProgramTest(unittest.TestCase):
     def resume(self, run, *overrides, expect=0, **options):
         return self.switchyard("train", "--resume", run, *overrides, expect=expect, **options)
 
-    def start(self, *arguments):
+    def start(self, *arguments, **options):
         """Starts the program in the background. Its standard error is a pipe of one page: a program that writes a
         progress line a step cannot get more than some 60 steps ahead of the test that reads them."""
         process = subprocess.Popen(
@@ -127,6 +127,7 @@ class ProgramTest(unittest.TestCase):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            **options,
         )
         fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)
         self.addCleanup(process.stderr.close)

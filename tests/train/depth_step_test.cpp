@@ -79,8 +79,8 @@ TEST(DepthStep, GreedyTextWithACacheEqualsTheFullForward) {
     model->eval();
     const torch::NoGradGuard no_grad;
     std::vector<int32_t> text = {1, 2, 3};
-    const auto generated = generate(model, text, /*end_of_text=*/-1, {.max_new_tokens = 6, .temperature = 0},
-                                    [](int32_t) { return true; });
+    const auto generated = generate(model, text, /*end_of_text=*/-1, /*num_ids=*/1 << 20,
+                                    {.max_new_tokens = 6, .temperature = 0}, [](int32_t) { return true; });
     ASSERT_EQ(generated.size(), 6U);
     for (const int32_t token : generated) {
       const auto tokens = torch::tensor(std::vector<int64_t>(text.begin(), text.end())).unsqueeze(0);

@@ -10,6 +10,8 @@
 namespace switchyard {
 namespace {
 
+constexpr int64_t kAllIds = 1 << 20;
+
 const torch::Tensor kLogits = torch::log(torch::tensor({0.1, 0.4, 0.2, 0.3}));
 
 std::map<int32_t, int> draw(const SamplingOptions& options, int count) {
@@ -57,8 +59,8 @@ TEST(Generate, GreedyTextWithCacheEqualsTheFullForwardAtEveryStep) {
   model->eval();
   const torch::NoGradGuard no_grad;
   std::vector<int32_t> text = {1, 2, 3};
-  const std::vector<int32_t> generated =
-      generate(model, text, /*end_of_text=*/-1, {.max_new_tokens = 6, .temperature = 0}, [](int32_t) { return true; });
+  const std::vector<int32_t> generated = generate(
+      model, text, /*end_of_text=*/-1, kAllIds, {.max_new_tokens = 6, .temperature = 0}, [](int32_t) { return true; });
   ASSERT_EQ(generated.size(), 6U);
   for (const int32_t token : generated) {
     const auto tokens = torch::tensor(std::vector<int64_t>(text.begin(), text.end())).unsqueeze(0);
@@ -68,15 +70,30 @@ TEST(Generate, GreedyTextWithCacheEqualsTheFullForwardAtEveryStep) {
   }
 }
 
+TEST(SampleToken, LowTemperaturesAreStillProbabilities) {
+  EXPECT_EQ(sample_token(torch::tensor({1e3, 3e3, 2e3}), {.temperature = 1e-310, .seed = 3}, 0), 1);
+}
+
+// A vocabulary padded to a round size: ids that the tokenizer does not know must not be drawn, however likely.
+TEST(Generate, OnlyIdsThatAreAskedFor) {
+  const test::OneThread one_thread;
+  Transformer model = build_model(test::tiny_moe_config(), torch::kCPU);
+  model->eval();
+  for (const double temperature : {0.0, 1.0, 50.0}) {
+    const SamplingOptions options{.max_new_tokens = 40, .temperature = temperature};
+    for (const int32_t token : generate(model, {1}, -1, 3, options, [](int32_t) { return true; })) EXPECT_LT(token, 3);
+  }
+}
+
 TEST(Generate, StopsAtTheEndOfTextAndWhenAskedTo) {
   const Config config = test::tiny_moe_config();
   const test::OneThread one_thread;
   Transformer model = build_model(config, torch::kCPU);
   model->eval();
   const SamplingOptions greedy{.max_new_tokens = 5, .temperature = 0};
-  const auto all = generate(model, {1}, -1, greedy, [](int32_t) { return true; });
-  EXPECT_TRUE(generate(model, {1}, all[0], greedy, [](int32_t) { return true; }).empty());
-  EXPECT_EQ(generate(model, {1}, -1, greedy, [](int32_t) { return false; }).size(), 1U);
+  const auto all = generate(model, {1}, -1, kAllIds, greedy, [](int32_t) { return true; });
+  EXPECT_TRUE(generate(model, {1}, all[0], kAllIds, greedy, [](int32_t) { return true; }).empty());
+  EXPECT_EQ(generate(model, {1}, -1, kAllIds, greedy, [](int32_t) { return false; }).size(), 1U);
 }
 
 }  // namespace
