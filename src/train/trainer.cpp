@@ -1,5 +1,7 @@
 #include "train/trainer.h"
 
+#include <algorithm>
+
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/logging.h"
