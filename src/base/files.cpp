@@ -88,6 +88,7 @@ FileDigest write_file_durably(const std::filesystem::path& path, std::string_vie
 void replace_file(const std::filesystem::path& path, std::string_view bytes) {
   std::filesystem::path temporary = path;
   temporary += ".tmp-" + std::to_string(::getpid());
+  ::unlink(temporary.c_str());  // a link that others planted is not written through
   write_file_durably(temporary, bytes);
   if (::rename(temporary.c_str(), path.c_str()) != 0) {
     const int reason = errno;
