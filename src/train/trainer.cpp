@@ -3,6 +3,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/logging.h"
+#include "base/new_folder.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint.h"
 #include "config/load.h"
@@ -108,8 +109,7 @@ TrainOutcome go_on(const Config& requested, const fs::path& path, const ResumeOp
   Dataset dataset;
   const Config config = open_data(requested, dataset, *world);
   const Config before = checkpoint_config(checkpoint, path, {});
-  refuse_changes(before, config, checkpoint.trainer.value("data_fingerprint", std::string("unknown")), dataset,
-                 options);
+  refuse_changes(before, config, data_fingerprint(checkpoint), dataset, options);
   if (before.run.seed != config.run.seed) {
     log_warning(formatted("run.seed was %ld and is now %ld: data order, dropout and noise go on differently",
                           before.run.seed, config.run.seed));
@@ -124,7 +124,10 @@ TrainOutcome resume(const Config& requested, const ResumeOptions& options, const
   log_into(folder, *world);
   // The first rank looks, so that all resume from the same one.
   std::string found;
-  on_first(world->control(), [&] { found = find_latest_checkpoint(folder / "checkpoints").value_or("").string(); });
+  on_first(world->control(), [&] {
+    remove_leftovers(folder / "checkpoints");
+    found = find_latest_checkpoint(folder / "checkpoints").value_or("").string();
+  });
   const fs::path path = gather_texts(world->control(), found)[0];
   return path.empty() ? start_over(requested, world) : go_on(requested, path, options, world);
 }
@@ -147,7 +150,7 @@ TrainOutcome train_new(const Config& requested, const fs::path& from) {
     const Config config = open_data(requested, dataset, *world);
     const TensorMap weights = from.empty() ? TensorMap{} : starting_weights(from, config, *dataset.tokenizer);
     on_first(world->control(), [&] {
-      fs::create_directories(folder);
+      create_folders(folder);
       replace_file(folder / kConfigFile, dump_config(config));
     });
     log_into(folder, *world);
