@@ -23,10 +23,27 @@ constexpr int kVersion = 1;
 // The children of a sweep that was killed save their runs before they end; so long a new one waits for them.
 constexpr auto kPatience = 60s;
 
+// Entries may be absent, but not of another type.
+bool is_state(const Json& state) {
+  const auto is_or_absent = [](const Json& object, const char* key, auto is_type) {
+    const auto found = object.find(key);
+    return found == object.end() || is_type(*found);
+  };
+  const auto is_record = [&](const Json& run) {
+    return run.is_object() && is_or_absent(run, "failed", [](const Json& value) { return value.is_boolean(); }) &&
+           is_or_absent(run, "error", [](const Json& value) { return value.is_string(); }) &&
+           is_or_absent(run, "seconds", [](const Json& value) { return value.is_number(); });
+  };
+  if (!state.is_object() || !state.contains("version") || state["version"] != kVersion) return false;
+  if (!is_or_absent(state, "threads", [](const Json& value) { return value.is_number_integer(); })) return false;
+  return state.contains("runs") && state["runs"].is_object() &&
+         std::all_of(state["runs"].begin(), state["runs"].end(), is_record);
+}
+
 Json read_state_file(const fs::path& folder) {
   const fs::path file = folder / kStateFile;
   Json state = parse_json(read_file(file, 1 << 28), file.string());
-  if (!state.is_object() || state.value("version", 0) != kVersion) {
+  if (!is_state(state)) {
     throw Error(file.string() + " is not of a sweep of this version of the program");
   }
   return state;

@@ -1,7 +1,6 @@
-#include <unistd.h>
-
 #include "base/errors.h"
 #include "base/logging.h"
+#include "base/new_folder.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/guard.h"
@@ -11,62 +10,6 @@
 
 namespace switchyard {
 namespace {
-
-// Everything that must not look like a checkpoint starts with this: one being written, or one being removed.
-constexpr std::string_view kTemporaryPrefix = ".tmp-step-";
-
-std::string temporary_name(int64_t step) { return ".tmp-" + step_folder_name(step) + "-" + std::to_string(::getpid()); }
-
-// Creates a folder and those above it, each entry flushed to the disk.
-void create_folder(const std::filesystem::path& folder) {
-  if (std::filesystem::is_directory(folder)) return;
-  const std::filesystem::path parent = folder.has_parent_path() ? folder.parent_path() : ".";
-  create_folder(parent);
-  std::filesystem::create_directory(folder);
-  sync_directory(parent);
-}
-
-// Removes a folder (if it was not committed) on every way out.
-class TemporaryFolder {
- public:
-  explicit TemporaryFolder(std::filesystem::path path) : path_(std::move(path)) {
-    if (!std::filesystem::create_directory(path_)) throw CheckpointError(path_.string() + " exists already");
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-  void rename_to(const std::filesystem::path& target) {
-    std::filesystem::rename(path_, target);
-    path_.clear();
-  }
-
- private:
-  std::filesystem::path path_;
-};
-
-// What killed processes left: a run has one trainer, so none of it is in use. (Asking whether the process in the name
-// still lives would be wrong across containers and machines.)
-void remove_leftovers(const std::filesystem::path& folder) {
-  std::vector<std::filesystem::path> found;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().filename().string().starts_with(kTemporaryPrefix)) found.push_back(entry.path());
-  }
-  for (const std::filesystem::path& path : found) std::filesystem::remove_all(path);
-}
-
-// Takes a checkpoint's name away before its files, so that one deleted by half never looks like one.
-void remove_checkpoint(const StepFolder& checkpoint) {
-  const std::filesystem::path folder = checkpoint.path.parent_path();
-  const std::filesystem::path doomed = folder / (temporary_name(checkpoint.step) + "-old");
-  std::filesystem::rename(checkpoint.path, doomed);
-  sync_directory(folder);
-  std::filesystem::remove_all(doomed);
-}
 
 void check_arguments(const Checkpoint& checkpoint, int64_t keep_last) {
   if (checkpoint.step < 0) {
@@ -179,22 +122,11 @@ void prune(const std::filesystem::path& folder, int64_t saved_step, int64_t keep
     int64_t kept = 1;
     for (const StepFolder& candidate : list_step_folders(folder)) {
       if (candidate.step == saved_step || !has_all_files(candidate.path)) continue;
-      if (++kept > keep_last) remove_checkpoint(candidate);
+      if (++kept > keep_last) remove_folder(candidate.path);
     }
   } catch (const std::exception& error) {
     log_warning("old checkpoints in " + folder.string() + " could not be removed: " + error.what());
   }
-}
-
-// The folder of a checkpoint under way; on the first rank only.
-std::unique_ptr<TemporaryFolder> begin_saving(const std::filesystem::path& target, int64_t step) {
-  return std::make_unique<TemporaryFolder>(target.parent_path() / temporary_name(step));
-}
-
-void commit(TemporaryFolder& temporary, const std::filesystem::path& target, int64_t step) {
-  if (std::filesystem::exists(std::filesystem::symlink_status(target))) remove_checkpoint({step, target});
-  temporary.rename_to(target);
-  sync_directory(target.parent_path());
 }
 
 Group one_rank() { return Group("one rank", 0, 1, nullptr, nullptr); }
@@ -205,19 +137,19 @@ std::filesystem::path save_checkpoint_share(const std::filesystem::path& folder,
                                             const CheckpointShare& share, int64_t keep_last, Group& ranks) {
   return with_checkpoint_errors([&] {
     const std::filesystem::path target = folder / step_folder_name(checkpoint.step);
-    std::unique_ptr<TemporaryFolder> temporary;
+    std::unique_ptr<NewFolder> temporary;
     on_first(ranks, [&] {
       check_arguments(checkpoint, keep_last);
-      create_folder(folder);
+      create_folders(folder);
       remove_leftovers(folder);
-      if (!is_saved_already(target)) temporary = begin_saving(target, checkpoint.step);
+      if (!is_saved_already(target)) temporary = std::make_unique<NewFolder>(target);
     });
     const std::string place = gather_texts(ranks, temporary ? temporary->path().string() : "")[0];
     if (!place.empty()) {
       const auto files = files_of_all(gather_texts(ranks, write_and_tell(place, share, ranks)));
       on_first(ranks, [&] {
         write_rest(place, checkpoint, files);
-        commit(*temporary, target, checkpoint.step);
+        temporary->replace();  // a damaged one of the same step
       });
     }
     on_first(ranks, [&] { prune(folder, checkpoint.step, keep_last); });
@@ -238,10 +170,11 @@ void save_checkpoint_as(const std::filesystem::path& path, const Checkpoint& che
     if (std::filesystem::exists(std::filesystem::symlink_status(target))) {
       throw CheckpointError(target.string() + " exists already");
     }
-    create_folder(target.parent_path());
-    const auto temporary = begin_saving(target, checkpoint.step);
-    write_rest(temporary->path(), checkpoint, write_share(temporary->path(), whole_share(checkpoint), one_rank()));
-    commit(*temporary, target, checkpoint.step);
+    create_folders(target.parent_path());
+    remove_leftovers(target.parent_path(), target.filename().string());
+    NewFolder temporary(target);
+    write_rest(temporary.path(), checkpoint, write_share(temporary.path(), whole_share(checkpoint), one_rank()));
+    temporary.commit();
   });
 }
 

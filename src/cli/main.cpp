@@ -83,8 +83,21 @@ int run(int argc, char** argv) {
   return commands.at(app.get_subcommands().front())();
 }
 
+// What the user is told of an error: what LibTorch says without its stack frames, and not without end.
+std::string told(std::string message) {
+  constexpr size_t kLongest = 32000;
+  for (const char* frames : {"\nException raised from ", "\nframe #0"})
+    message = message.substr(0, message.find(frames));
+  if (message.find("can't allocate memory") != std::string::npos || message.find("std::bad_alloc") == 0) {
+    const size_t tried = message.find("you tried to allocate");
+    message = "out of memory" + (tried == std::string::npos ? "" : ": " + message.substr(tried));
+  }
+  if (message.size() > kLongest) message = message.substr(0, kLongest) + "...";
+  return printable(message);
+}
+
 // torchrun shows what a failed rank leaves here.
-void write_torchrun_error(const char* message) {
+void write_torchrun_error(const std::string& message) {
   const char* path = std::getenv("TORCHELASTIC_ERROR_FILE");
   if (path == nullptr || *path == '\0') return;
   const Json error = {{"message", {{"message", message}, {"extraInfo", {{"timestamp", std::time(nullptr)}}}}}};
@@ -126,19 +139,22 @@ int main(int argc, char** argv) {
     if (code == kExitDone) flush_standard_output();
     return code;
   } catch (const ConfigError& error) {
-    write_torchrun_error(error.what());
-    std::fprintf(stderr, "switchyard: %s\n", error.what());
+    const std::string message = told(error.what());
+    write_torchrun_error(message);
+    std::fprintf(stderr, "switchyard: %s\n", message.c_str());
     return kExitUsage;
   } catch (const DistributedError& error) {
-    write_torchrun_error(error.what());
-    log_error(error.what());
+    const std::string message = told(error.what());
+    write_torchrun_error(message);
+    log_error(message);
     // The engines' threads may wait for ranks that are gone; nothing is left to be written.
     std::fflush(nullptr);
     ::_exit(kExitFailed);
   } catch (const std::exception& error) {
-    write_torchrun_error(error.what());
+    const std::string message = told(error.what());
+    write_torchrun_error(message);
     // Goes to the run's log.txt as well, where there is one.
-    log_error(error.what());
+    log_error(message);
     return kExitFailed;
   }
 }

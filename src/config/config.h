@@ -148,11 +148,14 @@ struct MixtureOfDepthsConfig {
 
 enum class DocumentRule { kFile, kEntry };  // a document is a file, or an entry of a dictionary-like file
 
+enum class TextEncoding { kUtf8, kLatin1, kBytes };
+
 struct SourceConfig {
   std::string name;
   std::vector<std::string> files;  // globs; relative ones start at the config file's folder
   double weight = 1.0;             // share of training windows, relative to the other sources
   DocumentRule documents = DocumentRule::kFile;
+  TextEncoding encoding = TextEncoding::kUtf8;
   std::string modality = "text";  // routing is reported by modality where there are several
 };
 

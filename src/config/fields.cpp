@@ -26,6 +26,11 @@ Fields source_fields(SourceConfig& c) {
       real("weight", c.weight, {0, 1e9}, "Share of the training windows, relative to the other sources' weights."),
       choice<DocumentRule>("documents", c.documents, {{"file", DocumentRule::kFile}, {"entry", DocumentRule::kEntry}},
                            "What a document is: a whole file, or an entry of a dictionary-like file."),
+      choice<TextEncoding>(
+          "encoding", c.encoding,
+          {{"utf-8", TextEncoding::kUtf8}, {"latin-1", TextEncoding::kLatin1}, {"bytes", TextEncoding::kBytes}},
+          "What the files hold: text in UTF-8 (other files are refused) or in Latin-1, or any bytes, taken as they "
+          "are."),
       text("modality", c.modality, "What its tokens stand for, such as text or image; routing is reported by modality.",
            TextRule::kSourceName),
   };

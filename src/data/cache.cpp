@@ -11,6 +11,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/json.h"
+#include "base/new_folder.h"
 #include "data/glob.h"
 
 namespace switchyard {
@@ -61,8 +62,10 @@ std::string cache_key(const Config& config) {
     key["tokenizer_sample_bytes"] = config.data.tokenizer_sample_bytes;
   }
   for (const SourceConfig& source : config.data.sources) {
-    key["sources"].push_back(
-        {{"name", source.name}, {"files", source.files}, {"documents", name_of(source.documents)}});
+    Json part = {{"name", source.name}, {"files", source.files}, {"documents", name_of(source.documents)}};
+    if (source.encoding == TextEncoding::kLatin1) part["encoding"] = "latin-1";
+    if (source.encoding == TextEncoding::kBytes) part["encoding"] = "bytes";
+    key["sources"].push_back(std::move(part));
   }
   return checksum(key.dump());
 }
@@ -101,8 +104,8 @@ CacheManifest read_cache_manifest(const fs::path& folder) {
       manifest.files.emplace_back(file.at("name").get<std::string>(), file.at("checksum").get<std::string>());
     }
     return manifest;
-  } catch (const Json::exception& error) {
-    throw DataError(path + " is not a manifest: " + error.what());
+  } catch (const Json::exception&) {
+    throw DataError(path + " is not a manifest of token shards: an entry is missing or of another type");
   } catch (const DataError&) {
     throw;
   } catch (const Error& error) {
@@ -129,7 +132,7 @@ Freshness compare_inputs(const std::vector<InputFile>& then, std::vector<InputFi
 
 std::unique_ptr<FileLock> lock_cache(const fs::path& cache_dir, const std::string& key, std::string& reason) {
   try {
-    fs::create_directories(cache_dir);
+    create_folders(cache_dir);
     auto lock = std::make_unique<FileLock>(cache_dir / (key + ".lock"));
     if (lock->take(0ms)) return lock;
     spdlog::info("data: waiting for {}, which uses {}", lock->holder(), (cache_dir / key).string());
@@ -140,26 +143,6 @@ std::unique_ptr<FileLock> lock_cache(const fs::path& cache_dir, const std::strin
     reason = error.what();
     return nullptr;
   }
-}
-
-fs::path make_temporary_folder(const fs::path& cache_dir, const std::string& key) {
-  for (const fs::directory_entry& entry : fs::directory_iterator(cache_dir)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(key + ".tmp-") || name.starts_with(key + ".old-")) fs::remove_all(entry.path());
-  }
-  fs::path temporary = cache_dir / (key + ".tmp-" + std::to_string(::getpid()));
-  fs::create_directory(temporary);
-  return temporary;
-}
-
-void install_folder(const fs::path& temporary, const fs::path& cache_dir, const std::string& key) {
-  const fs::path place = cache_dir / key;
-  const fs::path old = cache_dir / (key + ".old-" + std::to_string(::getpid()));
-  sync_directory(temporary);
-  if (fs::exists(place)) fs::rename(place, old);
-  fs::rename(temporary, place);
-  sync_directory(cache_dir);
-  fs::remove_all(old);
 }
 
 }  // namespace switchyard

@@ -61,10 +61,4 @@ Freshness compare_inputs(const std::vector<InputFile>& then, std::vector<InputFi
 std::unique_ptr<FileLock> lock_cache(const std::filesystem::path& cache_dir, const std::string& key,
                                      std::string& reason);
 
-// An empty folder beside <cache_dir>/<key>; what killed processes left there is removed. The caller holds the lock.
-std::filesystem::path make_temporary_folder(const std::filesystem::path& cache_dir, const std::string& key);
-// Puts `temporary` in the place of <cache_dir>/<key>. The caller holds the lock.
-void install_folder(const std::filesystem::path& temporary, const std::filesystem::path& cache_dir,
-                    const std::string& key);
-
 }  // namespace switchyard

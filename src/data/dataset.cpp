@@ -9,6 +9,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/json.h"
+#include "base/new_folder.h"
 #include "base/text.h"
 #include "data/cache.h"
 #include "data/prepare.h"
@@ -133,6 +134,7 @@ Dataset open_or_prepare(const Config& config) {
   const std::vector<InputFile> inputs = find_inputs(config.data);
   std::string why_not_locked;
   const auto lock = lock_cache(cache_dir, key, why_not_locked);
+  if (lock) remove_leftovers(cache_dir);
   if (std::optional<Dataset> dataset = open_if_fresh(config, folder, inputs)) {
     spdlog::info("data: using {}", folder.string());
     return std::move(*dataset);
@@ -144,15 +146,9 @@ Dataset open_or_prepare(const Config& config) {
   }
   spdlog::info("data: preparing {} from {} files", folder.string(),
                with_thousands(static_cast<int64_t>(inputs.size())));
-  const fs::path temporary = make_temporary_folder(cache_dir, key);
-  try {
-    prepare_folder(config, inputs, temporary);
-    install_folder(temporary, cache_dir, key);
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove_all(temporary, ignored);
-    throw;
-  }
+  NewFolder temporary(folder);
+  prepare_folder(config, inputs, temporary.path());
+  temporary.replace();
   return open_folder(config, folder, read_cache_manifest(folder));
 }
 

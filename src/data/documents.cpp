@@ -72,7 +72,8 @@ std::vector<std::string_view> entries_of(std::string_view text) {
 }  // namespace
 
 std::string text_of_file(std::string content, const std::filesystem::path& path, uint64_t max_bytes) {
-  const std::string extension = path.extension().string();
+  std::string extension = path.extension().string();
+  for (char& c : extension) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   if (content.empty() || (extension != ".gz" && extension != ".dz")) return content;
   return decompress(content, path, max_bytes);
 }

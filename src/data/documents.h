@@ -13,8 +13,8 @@ namespace switchyard {
 
 inline constexpr uint64_t kMaxTextBytes = uint64_t{1} << 32;
 
-// The text inside a file's `content`: decompressed when `path` ends in .gz or .dz (dictzip is gzip). Throws DataError
-// for broken compression or more than `max_bytes` of text.
+// The text inside a file's `content`: decompressed when `path` ends in .gz or .dz, in any case (dictzip is gzip).
+// Throws DataError for broken compression or more than `max_bytes` of text.
 std::string text_of_file(std::string content, const std::filesystem::path& path, uint64_t max_bytes = kMaxTextBytes);
 
 // The documents inside one file's text, without the empty lines around them; pieces of nothing else are left out.

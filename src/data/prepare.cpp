@@ -8,6 +8,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "data/documents.h"
+#include "data/encoding.h"
 #include "data/parallel_for.h"
 #include "data/split.h"
 #include "data/token_shard.h"
@@ -35,12 +36,20 @@ uint64_t bytes_of(const std::vector<std::string_view>& documents) {
 
 SourceText read_source(const SourceConfig& source, std::vector<InputFile>& inputs) {
   SourceText text{.files = {}, .documents = {.name = source.name, .documents = {}}};
+  SourceFaults faults;
   for (InputFile& input : inputs) {
     if (input.source != source.name) continue;
     std::string content = read_file(input.path);
     input.checksum = checksum(content);
-    text.files.push_back(text_of_file(std::move(content), input.path));
+    content = text_of_file(std::move(content), input.path);
+    if (source.encoding != TextEncoding::kBytes) {
+      refuse_known_formats(content, input.path);
+      if (source.encoding == TextEncoding::kLatin1) content = utf8_of_latin1(content);
+      faults.add(find_faults(content), input.path);
+    }
+    text.files.push_back(std::move(content));
   }
+  faults.judge(source.name);
   for (const std::string& file : text.files) {
     const std::vector<std::string_view> found = documents_of(file, source.documents);
     text.documents.documents.insert(text.documents.documents.end(), found.begin(), found.end());

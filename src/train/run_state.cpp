@@ -1,9 +1,12 @@
 #include "train/run_state.h"
 
+#include <algorithm>
+#include <limits>
 #include <set>
 
 #include "base/errors.h"
 #include "base/logging.h"
+#include "base/text.h"
 #include "config/load.h"
 
 namespace switchyard {
@@ -28,14 +31,29 @@ Json trainer_json(const RunState& state, int64_t optimizer_steps, const std::str
           {"data_fingerprint", data_fingerprint}};
 }
 
+bool is_a(const Json& value, const int64_t* /*type*/) {
+  constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();
+  return value.is_number_unsigned() ? value.get<uint64_t>() <= kMost
+                                    : value.is_number_integer() && value.get<int64_t>() >= 0;
+}
+bool is_a(const Json& value, const double* /*type*/) { return value.is_number(); }
+bool is_a(const Json& value, const bool* /*type*/) { return value.is_boolean(); }
+bool is_a(const Json& value, const std::string* /*type*/) { return value.is_string(); }
+
+template <class T>
+bool is_a(const Json& value, const std::vector<T>* /*type*/) {
+  return value.is_array() &&
+         std::all_of(value.begin(), value.end(), [](const Json& part) { return is_a(part, static_cast<T*>(nullptr)); });
+}
+
+// An entry of trainer.json, whose checksum says nothing about who wrote it. Counts are not negative.
 template <class T>
 T field(const Json& json, const char* key) {
-  try {
-    return json.at(key).get<T>();
-  } catch (const Json::exception& error) {
-    throw CheckpointError(std::string("trainer.json: the entry '") + key + "' is missing or of a wrong type (" +
-                          error.what() + ")");
-  }
+  const std::string what = std::string("trainer.json: the entry '") + key + "' ";
+  if (!json.is_object() || !json.contains(key)) throw CheckpointError(what + "is missing");
+  const Json& value = json[key];
+  if (!is_a(value, static_cast<T*>(nullptr))) throw CheckpointError(what + "can't be " + in_quotes(value.dump()));
+  return value.get<T>();
 }
 
 }  // namespace
@@ -65,10 +83,10 @@ void load_tensors(const TensorMap& from, const std::vector<TensorPiece>& to, boo
     wanted.insert(piece.name);
     const auto found = from.find(piece.name);
     if (found == from.end()) {
-      problems.push_back(piece.name + " is missing");
+      problems.push_back(in_quotes(piece.name) + " is missing");
     } else if (found->second.sizes() != piece.shape) {
-      problems.push_back(
-          c10::str(piece.name, " is ", found->second.sizes(), " instead of ", torch::IntArrayRef(piece.shape)));
+      problems.push_back(c10::str(in_quotes(piece.name), " is ", found->second.sizes(), " instead of ",
+                                  torch::IntArrayRef(piece.shape)));
     } else {
       const int64_t size = piece.data.numel();
       torch::Tensor into = piece.data;
@@ -76,11 +94,10 @@ void load_tensors(const TensorMap& from, const std::vector<TensorPiece>& to, boo
     }
   }
   for (const auto& [name, tensor] : from) {
-    if (!wanted.contains(name)) problems.push_back(name + " is not part of this model");
+    if (!wanted.contains(name)) problems.push_back(in_quotes(name) + " is not part of this model");
   }
   if (problems.empty()) return;
-  std::string text;
-  for (const std::string& problem : problems) text += "\n  " + problem;
+  const std::string text = as_list(problems);
   if (!partial) throw CheckpointError(where + " does not fit this model:" + text);
   log_warning(where + " does not fit this model; what fits was taken, except:" + text);
 }
@@ -93,12 +110,16 @@ RunState restore_state(const Checkpoint& checkpoint) {
   state.evaluation_due = field<bool>(trainer, "evaluation_due");
   state.spike_window = field<std::vector<double>>(trainer, "spike_window");
   state.steps_since_used = field<std::vector<std::vector<int64_t>>>(trainer, "steps_since_used");
-  if (state.step != checkpoint.step || state.step < 0) {
+  if (state.step != checkpoint.step) {
     throw CheckpointError("trainer.json says step " + std::to_string(state.step) + ", the manifest " +
                           std::to_string(checkpoint.step));
   }
   if (state.tokens < 0) throw CheckpointError("trainer.json says " + std::to_string(state.tokens) + " tokens");
   return state;
+}
+
+std::string data_fingerprint(const Checkpoint& checkpoint) {
+  return field<std::string>(checkpoint.trainer, "data_fingerprint");
 }
 
 int64_t optimizer_steps(const Checkpoint& checkpoint) { return field<int64_t>(checkpoint.trainer, "optimizer_steps"); }

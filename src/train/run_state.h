@@ -46,6 +46,8 @@ void load_weights(const TensorMap& from, Transformer& model, TrainingStep& step,
 
 // The reverse of make_checkpoint. Throws CheckpointError naming the key of trainer.json that is missing or wrong.
 RunState restore_state(const Checkpoint& checkpoint);
+// Of the data it was trained on: Dataset::fingerprint.
+std::string data_fingerprint(const Checkpoint& checkpoint);
 // Updates that the optimizer had done.
 int64_t optimizer_steps(const Checkpoint& checkpoint);
 

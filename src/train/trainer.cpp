@@ -5,6 +5,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/logging.h"
+#include "base/new_folder.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint.h"
 #include "config/load.h"
@@ -139,8 +140,7 @@ TrainOutcome go_on(const Config& requested, const fs::path& path, const ResumeOp
   Dataset dataset;
   const Config config = open_data(requested, dataset, *world);
   const Config before = checkpoint_config(checkpoint, path, {});
-  refuse_changes(before, config, checkpoint.trainer.value("data_fingerprint", std::string("unknown")), dataset,
-                 options);
+  refuse_changes(before, config, data_fingerprint(checkpoint), dataset, options);
   say_changes(before, config, state);
   Trainer trainer(config, std::move(dataset), &checkpoint, options, world);
   on_first(world->control(), [&] {
@@ -158,8 +158,10 @@ TrainOutcome resume(const Config& requested, const ResumeOptions& options, const
   on_first(world->control(), [&] { lock = lock_run(folder); });
   log_into(folder, *world);
   // The first rank looks, so that all resume from the same one.
-  const std::string path = from_first(
-      world->control(), [&] { return find_latest_checkpoint(folder / "checkpoints").value_or("").string(); });
+  const std::string path = from_first(world->control(), [&] {
+    remove_leftovers(folder / "checkpoints");
+    return find_latest_checkpoint(folder / "checkpoints").value_or("").string();
+  });
   if (!path.empty()) return go_on(requested, path, options, world);
   const std::string from = from_first(world->control(), [&] { return source_to_start_over(folder); });
   log_warning(folder.string() + " has no checkpoint yet: starting over from its configuration" +
@@ -193,7 +195,7 @@ TrainOutcome train_new(const Config& requested, const fs::path& from) {
         world->control(), [&]() -> std::string { return from.empty() ? "" : resolve_checkpoint(from).string(); });
     return train_from_start(requested, source, world, [&](const Config& config) {
       on_first(world->control(), [&] {
-        fs::create_directories(folder);
+        create_folders(folder);
         if (!lock) lock = lock_run(folder);
         require_room_for_run(folder);  // nobody else has begun here meanwhile
         begin_run(folder, mark_of_start(source, world->launch().job), config);

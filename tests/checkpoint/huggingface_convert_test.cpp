@@ -1,5 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
 
 #include "base/errors.h"
 #include "checkpoint/huggingface/config_json.h"
@@ -132,6 +135,38 @@ TEST(HfExport, WritesNewFoldersOnlyAndLeavesNothingBehind) {
   EXPECT_EQ(std::distance(fs::directory_iterator(parent), fs::directory_iterator()), 1);
   EXPECT_EQ(export_to(parent / "deep" / "down" / "", {{"note.txt", "text"}}), "");
   EXPECT_EQ(slurp(parent / "deep" / "down" / "note.txt"), "text");
+}
+
+TEST(HfExport, WritesThroughNoPlantedLinkAndRemovesLeftovers) {
+  const Exported exported(kSmall);
+  const fs::path parent = exported.path().parent_path();
+  const auto export_again = [&] {
+    export_hf_model(parent / "new", kSmall, exported.config(), exported.model(), 0, {});
+  };
+  const fs::path planted = parent / (".tmp-new-" + std::to_string(::getpid()));
+  fs::create_directory(parent / "elsewhere");
+  fs::create_directory_symlink(parent / "elsewhere", planted);
+  EXPECT_THAT(message_of<CheckpointError>(export_again), AllOf(HasSubstr(planted.string()), HasSubstr("File exists")));
+  EXPECT_TRUE(fs::is_empty(parent / "elsewhere"));
+  fs::remove(planted);
+  fs::create_directories(parent / ".tmp-new-1/deep");  // of a killed export
+  export_again();
+  EXPECT_FALSE(fs::exists(parent / ".tmp-new-1"));
+}
+
+TEST(HfImport, NaNAndInfinityAreRefusedByName) {
+  Exported exported(kSmall);
+  for (const float bad : {NAN, INFINITY, -INFINITY}) {
+    TensorMap tensors = exported.tensors();
+    tensors["model.norm.weight"] = tensors["model.norm.weight"].clone();
+    tensors["model.norm.weight"][3] = bad;
+    exported.replace_tensors(tensors);
+    EXPECT_THAT(import_error(exported.path()),
+                HasSubstr("tensor 'model.norm.weight' holds NaN or infinity in 1 of 12 places"));
+    tensors["model.norm.weight"][3] = 1;
+    exported.replace_tensors(tensors);
+  }
+  import_hf_model(exported.path());
 }
 
 TEST(HfImport, WidensHalfPrecisionAndRefusesOtherTypes) {

@@ -210,10 +210,50 @@ TEST_F(DatasetTest, MalformedManifestsAreMadeAgain) {
 TEST_F(DatasetTest, LeftoversOfKilledBuildersGo) {
   open_dataset(config_);
   const std::string key = prepared().filename().string();
-  fs::create_directory(folder_ / ("cache/" + key + ".tmp-1"));
-  fs::rename(folder_ / ("cache/" + key), folder_ / ("cache/" + key + ".old-2"));
+  fs::create_directory(folder_ / ("cache/.tmp-" + key + "-1"));
+  fs::rename(folder_ / ("cache/" + key), folder_ / ("cache/.tmp-" + key + "-2-old"));
   open_dataset(config_);
   EXPECT_EQ(prepared().filename().string(), key);
+  fs::create_directory(folder_ / "cache/.tmp-of-other-choices-1");
+  open_dataset(config_);
+  EXPECT_EQ(prepared().filename().string(), key);
+}
+
+TEST_F(DatasetTest, WhatIsNotTextIsRefused) {
+  const auto with_file = [&](const std::string& name, const std::string& content, TextEncoding encoding) {
+    write_text(folder_ / "c" / name, content);
+    config_.data.sources = {{.name = "c", .files = {(folder_ / "c" / name).string()}, .encoding = encoding}};
+    open_dataset(config_);
+  };
+  const std::string plain(3000, 'a');
+  using namespace std::string_literals;
+  for (const std::string& magic : {"\xfd"
+                                   "7zXZ\0"s,
+                                   "\x28\xb5\x2f\xfd"s, "PAR1"s, "BZh9"s, "PK\x03\x04"s, "\x1f\x8b\x08"s,
+                                   "\xff\xfe"
+                                   "a\0"s,
+                                   "\xfe\xff\0a"s}) {
+    expect_data_error([&] { with_file("x.txt", magic + plain, TextEncoding::kUtf8); }, {"x.txt", "encoding: bytes"});
+    expect_data_error([&] { with_file("x.txt", magic + plain, TextEncoding::kLatin1); }, {"x.txt", "encoding: bytes"});
+    with_file("x.txt", magic + plain, TextEncoding::kBytes);
+  }
+  std::string utf16;
+  for (int i = 0; i < 3000; ++i) utf16 += "a\0"s;
+  expect_data_error([&] { with_file("y.txt", utf16, TextEncoding::kUtf8); },
+                    {"source 'c'", "of 6,000 bytes 0 are not UTF-8 and 3,000 are zero (50 %)", "y.txt"});
+  expect_data_error([&] { with_file("z.txt", plain + "\xe9\xe9\xe9\xe9", TextEncoding::kUtf8); },
+                    {"of 3,004 bytes 4 are not UTF-8", "(0.13 %)", "latin-1"});
+  with_file("z.txt", plain + "\xe9", TextEncoding::kUtf8);  // a few are warned of
+}
+
+TEST_F(DatasetTest, Latin1BecomesUtf8) {
+  write_text(folder_ / "c/x.txt", std::string(3000, '\xe9') + "abc\n");
+  config_.data.sources = {{.name = "c", .files = {(folder_ / "c/x.txt").string()}, .encoding = TextEncoding::kLatin1}};
+  const Dataset dataset = open_dataset(config_);
+  EXPECT_EQ(dataset.domains[0].train.num_tokens() + dataset.domains[0].validation.num_tokens(), 2 * 3000 + 4 + 2);
+  EXPECT_TRUE(text_of(dataset, dataset.domains[0].train).starts_with("éééé"));
+  config_.data.sources[0].encoding = TextEncoding::kBytes;  // another choice, another cache
+  EXPECT_TRUE(text_of(open_dataset(config_), open_dataset(config_).domains[0].train).starts_with("\xe9\xe9"));
 }
 
 TEST_F(DatasetTest, AFailureLeavesNothingHalfDone) {

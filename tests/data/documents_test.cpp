@@ -90,6 +90,7 @@ TEST(TextOfFile, BrokenOrHugeCompressionIsADataError) {
   const std::string packed = gzip(folder, std::string(100000, 'a'));
   expect_data_error([&] { text_of_file(packed, "x.gz", 99999); }, {"x.gz", "99999"});
   EXPECT_EQ(text_of_file(packed, "x.gz", 100000).size(), 100000u);
+  EXPECT_EQ(text_of_file(packed, "X.TXT.GZ", 100000).size(), 100000u);
   expect_data_error([&] { text_of_file("plain text", "x.gz"); }, {"x.gz"});
   expect_data_error([&] { text_of_file(packed + "trailing", "x.gz"); }, {"x.gz"});
   for (size_t size = 1; size < packed.size(); ++size) {

@@ -94,6 +94,21 @@ class Shards(ProgramTest):
         self.assertEqual(self.lines("run", "train")[-1]["step"], saved + 2)
 
 
+class NoMemory(ProgramTest):
+    def test_one_line_tells_of_it(self):
+        self.prepare_tiny()
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+
+        # 16 GiB of weights in one tensor.
+        sizes = ["model.hidden_size=64", "moe.num_experts=1024", "moe.intermediate_size=65536"]
+        done = self.train("run", *sizes, expect=1, preexec_fn=limit)
+        self.assertRegex(done.stderr, r"error out of memory: you tried to allocate \d+ bytes")
+        self.assertNotIn("frame #", done.stderr)
+        self.assertNotIn("Exception raised", done.stderr)
+
+
 class NoSpace(ProgramTest):
     def setUp(self):
         super().setUp()

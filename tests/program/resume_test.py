@@ -162,6 +162,10 @@ class Finished(ProgramTest):
         self.assertIn("starting over", self.resume("run").stderr)
         self.assert_same_run("run", "whole")
         self.assertEqual([path.name for path in (self.folder / "run/checkpoints").iterdir()], ["step-00000004"])
+        # Killed while the last of an old one was removed; a run that is finished saves no more.
+        (self.folder / "run/checkpoints/.tmp-step-00000002-1-old").mkdir()
+        self.resume("run")
+        self.assertEqual([path.name for path in (self.folder / "run/checkpoints").iterdir()], ["step-00000004"])
 
 
 class Damage(ProgramTest):

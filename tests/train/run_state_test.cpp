@@ -25,9 +25,9 @@ TEST(LoadTensors, NamesEverythingThatDoesNotFit) {
   const std::string error = error_of([] {
     load_tensors({{"a", torch::ones({3, 2})}, {"c", torch::ones({1})}}, kTargets, false, "file");
   });
-  EXPECT_NE(error.find("a is [3, 2] instead of [2, 3]"), std::string::npos) << error;
-  EXPECT_NE(error.find("b is missing"), std::string::npos) << error;
-  EXPECT_NE(error.find("c is not part of this model"), std::string::npos) << error;
+  EXPECT_NE(error.find("'a' is [3, 2] instead of [2, 3]"), std::string::npos) << error;
+  EXPECT_NE(error.find("'b' is missing"), std::string::npos) << error;
+  EXPECT_NE(error.find("'c' is not part of this model"), std::string::npos) << error;
 }
 
 TEST(LoadTensors, PartialTakesWhatFits) {
@@ -48,6 +48,59 @@ TEST(RestoreState, NamesAMissingOrWrongEntry) {
                         {"spike_window", Json::array()},
                         {"steps_since_used", Json::array()}};
   EXPECT_NE(error_of([&] { restore_state(checkpoint); }).find("says step 4, the manifest 3"), std::string::npos);
+}
+
+TEST(LoadTensors, ManyLeftOverTensorsAreCounted) {
+  TensorMap many = {{"a", torch::ones({2, 3})}, {"b", torch::ones({4})}};
+  for (int i = 0; i < 8000; ++i) many["\x1b[31m" + std::to_string(i)] = torch::ones({1});
+  const std::string error = error_of([&] { load_tensors(many, kTargets, false, "file"); });
+  EXPECT_LT(error.size(), 2000u);
+  EXPECT_NE(error.find("and 7980 more"), std::string::npos);
+  EXPECT_EQ(error.find('\x1b'), std::string::npos);
+}
+
+// Whoever can write a checkpoint's files can sign them, too.
+TEST(RestoreState, HostileEntriesAreNamed) {
+  const Json good = {{"step", 3},
+                     {"tokens", 10},
+                     {"optimizer_steps", 3},
+                     {"evaluation_due", false},
+                     {"spike_window", {1}},
+                     {"steps_since_used", {{1, 2}}},
+                     {"data_fingerprint", "x"}};
+  Checkpoint checkpoint;
+  checkpoint.step = 3;
+  const auto restore = [&] {
+    restore_state(checkpoint);
+    optimizer_steps(checkpoint);
+    data_fingerprint(checkpoint);
+  };
+  checkpoint.trainer = good;
+  EXPECT_EQ(error_of(restore), "");
+  const std::vector<Json> values = {nullptr,   true,       -1,
+                                    1.5,       "text",     std::string(100'000, 'x'),
+                                    1e300,     {-1},       {{"k"}},
+                                    {{1, -2}}, {{{1}}},    Json::object(),
+                                    {nullptr}, UINT64_MAX, {{UINT64_MAX}}};
+  for (const auto& [key, valid] : good.items()) {
+    checkpoint.trainer = good;
+    checkpoint.trainer.erase(key);
+    EXPECT_EQ(error_of(restore), "trainer.json: the entry '" + key + "' is missing");
+    for (const Json& value : values) {
+      checkpoint.trainer = good;
+      checkpoint.trainer[key] = value;
+      const std::string error = error_of(restore);
+      EXPECT_LT(error.size(), 200u);
+      EXPECT_EQ(error.find("json.exception"), std::string::npos) << error;
+      if (value.is_null()) {
+        EXPECT_EQ(error, "trainer.json: the entry '" + key + "' can't be 'null'");
+      }
+    }
+  }
+  for (const Json& value : values) {
+    checkpoint.trainer = value;
+    EXPECT_EQ(error_of(restore), "trainer.json: the entry 'step' is missing");
+  }
 }
 
 TEST(RunState, RoundTripsExactly) {

@@ -1,10 +1,9 @@
 #include "checkpoint/huggingface/folder.h"
 
-#include <unistd.h>
-
 #include <set>
 
 #include "base/files.h"
+#include "base/new_folder.h"
 #include "base/progress.h"
 #include "base/text.h"
 #include "checkpoint/guard.h"
@@ -171,21 +170,12 @@ void write_hf_folder(const fs::path& path, const std::map<std::string, std::stri
   with_checkpoint_errors([&] {
     const fs::path target = (path / "").parent_path();  // without a slash at its end
     if (is_there(target)) throw CheckpointError(target.string() + " exists already; export writes a new folder");
-    const fs::path parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
-    fs::create_directories(parent);
-    const fs::path temporary = parent / (".tmp-" + target.filename().string() + "-" + std::to_string(::getpid()));
-    fs::create_directory(temporary);
-    try {
-      for (const auto& [name, text] : small_files) write_file_durably(temporary / name, text);
-      write_tensors(temporary, tensors, shard_bytes);
-      sync_directory(temporary);
-      fs::rename(temporary, target);
-      sync_directory(parent);
-    } catch (...) {
-      std::error_code ignored;
-      fs::remove_all(temporary, ignored);
-      throw;
-    }
+    create_folders(target.parent_path());
+    remove_leftovers(target.has_parent_path() ? target.parent_path() : ".", target.filename().string());
+    NewFolder temporary(target);
+    for (const auto& [name, text] : small_files) write_file_durably(temporary.path() / name, text);
+    write_tensors(temporary.path(), tensors, shard_bytes);
+    temporary.commit();
   });
 }
 
