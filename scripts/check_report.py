@@ -84,9 +84,13 @@ CHECK_USE = """(() => {
   }
   for (const select of document.querySelectorAll('select')) {
     const before = document.getElementById('main').innerHTML;
-    select.selectedIndex = select.options.length - 1;
-    select.dispatchEvent(new Event('change'));
-    if (document.getElementById('main').innerHTML === before) faults.push('choosing another run does nothing');
+    // One of them may look like what is shown already: an expert that all tokens went to.
+    const changes = [...Array(select.options.length).keys()].reverse().some((index) => {
+      select.selectedIndex = index;
+      select.dispatchEvent(new Event('change'));
+      return document.getElementById('main').innerHTML !== before;
+    });
+    if (!changes) faults.push(`choosing does nothing: ${select.parentNode.textContent}`);
     select.selectedIndex = 0;
     select.dispatchEvent(new Event('change'));
   }

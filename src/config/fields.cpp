@@ -99,7 +99,9 @@ Fields training_fields(TrainingConfig& c) {
 Fields optimizer_fields(OptimizerConfig& c) {
   return {
       real("lr", c.lr, {0, 1e6}, "Peak learning rate of AdamW."),
-      real("weight_decay", c.weight_decay, {0, 1e6}, "Decoupled weight decay, on matrices only: embeddings, routers and slot vectors are some, norms and biases not."),
+      real("weight_decay", c.weight_decay, {0, 1e6},
+           "Decoupled weight decay, on matrices only: embeddings, routers and slot vectors are some, norms and biases "
+           "not."),
       real("beta1", c.beta1, kBelowOne, "Decay of the gradient's running mean."),
       real("beta2", c.beta2, kBelowOne, "Decay of the squared gradient's running mean."),
       real("eps", c.eps, {0, 1, true}, "Added to the denominator of the update."),

@@ -105,8 +105,8 @@ class Steps {
            as_double(std::min(length, kLimitedAttentionRows) * seen) * wide();
   }
 
-  // Norm input and output, queries, keys and values, mixed heads; with the fused loop a sum for every query, with ATen's
-  // attention keys and values once per query head.
+  // Norm input and output, queries, keys and values, mixed heads; with the fused loop a sum for every query, with
+  // ATen's attention keys and values once per query head.
   Stage attention(double tokens, double parameters) const {
     const double heads = as_double(model_.num_attention_heads);
     const bool limited = has_limited_attention();

@@ -222,16 +222,16 @@ TEST_F(Report, WrongLinesAreNamedWithTheirPlace) {
   const std::vector<std::pair<std::string, std::string>> wrong = {
       {"{\"step\":1}", "the line has no 'event'"},
       {"{\"event\":\"train\",\"loss\":1}", "the line has no 'step'"},
-      {"{\"event\":\"train\",\"step\":-1}", "'step' is -1 where a whole number"},
-      {"{\"event\":\"train\",\"step\":1.5}", "'step' is 1.5 where a whole number"},
-      {"{\"event\":\"train\",\"step\":1e300}", "'step' is 1e+300 where a whole number"},
+      {"{\"event\":\"train\",\"step\":-1}", "'step' is '-1' where a whole number"},
+      {"{\"event\":\"train\",\"step\":1.5}", "'step' is '1.5' where a whole number"},
+      {"{\"event\":\"train\",\"step\":1e300}", "'step' is '1e+300' where a whole number"},
       {"{\"event\":\"train\",\"step\":18446744073709551615}", "where a whole number"},
-      {"{\"event\":\"train\",\"step\":1,\"loss\":\"low\"}", "'loss' is \"low\" where a number or null"},
-      {"{\"event\":\"eval\",\"step\":1,\"domains\":[]}", "'domains' is [] where an object"},
-      {"{\"event\":\"eval\",\"step\":1,\"domains\":{\"a\":1}}", "'a' is 1 where an object"},
+      {"{\"event\":\"train\",\"step\":1,\"loss\":\"low\"}", "'loss' is '\"low\"' where a number or null"},
+      {"{\"event\":\"eval\",\"step\":1,\"domains\":[]}", "'domains' is '[]' where an object"},
+      {"{\"event\":\"eval\",\"step\":1,\"domains\":{\"a\":1}}", "'a' is '1' where an object"},
       {"{\"event\":\"routing\",\"step\":1}", "the line has no 'layer'"},
-      {"{\"event\":\"routing\",\"step\":1,\"layer\":0,\"load\":3}", "'load' is 3 where a list of numbers"},
-      {"{\"event\":\"routing\",\"step\":1,\"layer\":0,\"load\":[true]}", "'load' is true where a number"},
+      {"{\"event\":\"routing\",\"step\":1,\"layer\":0,\"load\":3}", "'load' is '3' where a list of numbers"},
+      {"{\"event\":\"routing\",\"step\":1,\"layer\":0,\"load\":[true]}", "'load' is 'true' where a number"},
   };
   for (const auto& [line, expected] : wrong) {
     const std::string found = message(good + line + "\n" + good);

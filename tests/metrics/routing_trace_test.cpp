@@ -57,9 +57,9 @@ TEST(RoutingTrace, NamesWhatIsWrong) {
   expect_error(with(R"({"layer":2,"experts":[1],"weights":[1]})"), "layer 2 is not among the layers");
   expect_error(with(R"({"layer":1,"weights":[1]})"), "\"experts\" is missing");
   expect_error(with(R"({"layer":1,"experts":3,"weights":[1]})"), "\"experts\" is no list");
-  expect_error(with(R"({"layer":1,"experts":[4],"weights":[1]})"), "an expert is 4, not a whole number from 0 to 3");
-  expect_error(with(R"({"layer":1,"experts":[-1],"weights":[1]})"), "an expert is -1");
-  expect_error(with(R"({"layer":1,"experts":[1.5],"weights":[1]})"), "an expert is 1.5");
+  expect_error(with(R"({"layer":1,"experts":[4],"weights":[1]})"), "an expert is '4', not a whole number from 0 to 3");
+  expect_error(with(R"({"layer":1,"experts":[-1],"weights":[1]})"), "an expert is '-1'");
+  expect_error(with(R"({"layer":1,"experts":[1.5],"weights":[1]})"), "an expert is '1.5'");
   expect_error(with(R"({"layer":1,"experts":[1,1],"weights":[1,0]})"), "an expert is named twice");
   expect_error(with(R"({"layer":1,"experts":[1,2],"weights":[1]})"), "not as many weights as experts");
   EXPECT_THROW(read_routing_trace("/nowhere/trace.jsonl"), DataError);

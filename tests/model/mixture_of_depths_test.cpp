@@ -273,7 +273,7 @@ TEST(MixtureOfDepths, ACacheHoldsOneSequence) {
 }
 
 TEST(MixtureOfDepths, ExpertsSeeTheTokensThatPass) {
-  const Config config = tiny_moe_config(with_depth(0.5, {"moe.capacity_factor=1"}));
+  const Config config = tiny_moe_config(with_depth(0.5, {"moe.capacity_factor=1", "moe.eval_capacity_factor=1"}));
   Transformer model = make_model(config);
   const Tensor tokens = random_tokens(config, 3, 7);
   const auto trained = model->forward(tokens);

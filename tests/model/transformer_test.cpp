@@ -133,7 +133,7 @@ TEST(KvCache, EqualsTheFullForward) {
 TEST(KvCache, IgnoresTheCapacityFactor) {
   // With all tokens at once nothing may be dropped either, so that it is the dropless model that both compute.
   expect_cache_equals_forward(tiny_moe_config());
-  const Config tight = tiny_moe_config({"moe.capacity_factor=0.3"});
+  const Config tight = tiny_moe_config({"moe.eval_capacity_factor=0.3"});
   const Config dropless = tiny_moe_config();
   Transformer model = make_model(tight);
   Transformer reference = make_model(dropless);

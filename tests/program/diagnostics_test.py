@@ -52,7 +52,7 @@ class RoutingDiagnostics(ProgramTest):
         """One character only: every token is routed like every other."""
         (self.folder / "texts").mkdir()
         for i in range(6):
-            (self.folder / "texts" / f"{i}.txt").write_text("a" * 3000)
+            (self.folder / "texts" / f"{i}.txt").write_text("a" * 60000)  # ends of texts, which go elsewhere, are rare
         self.write_config(**{"metrics": {"dead_expert_window": 5}, **sections})
 
     # -- during the run ---------------------------------------------------------------------------------------------

@@ -36,9 +36,9 @@ class Stopping(ProgramTest):
                 self.resume(run)
                 self.assert_same_run(run, "whole")
 
-    def start_long_step(self, run="run"):
-        """In a first step of some 1500 micro-batches."""
-        long = ("training.global_batch_size=3000", "moe.aux_loss_scope=sequence")
+    def start_long_step(self, run="run", sequences=3000):
+        """In a first step of half as many micro-batches."""
+        long = (f"training.global_batch_size={sequences}", "moe.aux_loss_scope=sequence")
         process = self.start("train", "config.yaml", f"run.dir={run}", *long)
         metrics = self.folder / run / "metrics.jsonl"
         self.wait_for(process, lambda: metrics.exists() and metrics.read_text().endswith("}\n"))
@@ -64,8 +64,7 @@ class Stopping(ProgramTest):
                 self.assertEqual(self.stopped_step(self.finish(process, 75), numbers[0]), 1)
 
     def test_the_same_signal_later_leaves_at_once(self):
-        process = self.start("train", "config.yaml", "training.global_batch_size=300000", "moe.aux_loss_scope=sequence")
-        self.read_until(process, "effective coefficients")
+        process = self.start_long_step("run", 300000)
         process.send_signal(signal.SIGINT)
         self.read_until(process, "^SIGINT received: will save and stop when this step is done; again in two seconds")
         time.sleep(2.1)
