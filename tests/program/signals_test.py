@@ -40,6 +40,7 @@ class Stopping(ProgramTest):
         """In a first step of half as many micro-batches."""
         long = (f"training.global_batch_size={sequences}", "moe.aux_loss_scope=sequence")
         process = self.start("train", "config.yaml", f"run.dir={run}", *long)
+        self.read_until(process, "effective coefficients")  # a pipe of one page has room again only when all is read
         metrics = self.folder / run / "metrics.jsonl"
         self.wait_for(process, lambda: metrics.exists() and metrics.read_text().endswith("}\n"))
         time.sleep(0.1)
