@@ -97,11 +97,11 @@ class Steps {
     return model_.attention_softcap || (!cuda_ && model_.sliding_window && !model_.sliding_window_layers.empty());
   }
 
-  // What a block of limited attention has of scores at once: themselves, probabilities, and the gradients of both.
+  // What the backward pass of a block of limited attention has at once of the size of its scores.
   double scores_of_a_block(double tokens) const {
     const auto length = config_.training.seq_length;
     const int64_t seen = std::min(length, model_.sliding_window.value_or(length) + kLimitedAttentionRows);
-    return 4 * tokens / as_double(length) * as_double(model_.num_attention_heads) *
+    return (model_.attention_softcap ? 8 : 6) * tokens / as_double(length) * as_double(model_.num_attention_heads) *
            as_double(std::min(length, kLimitedAttentionRows) * seen) * wide();
   }
 
