@@ -12,7 +12,6 @@
 #include "config/compose.h"
 #include "config/presets.h"
 #include "config/text_check.h"
-#include "data/cache.h"
 #include "data/dataset.h"
 #include "model/accounting.h"
 
@@ -214,6 +213,7 @@ class Planner {
   }
 
   void add_runs(size_t index, const std::string& slug, int64_t threads) {
+    std::optional<int64_t> vocabulary;  // looked up once: the same for all seeds
     for (const int64_t seed : plan_.seeds) {
       PlannedRun run{.name = slug + "-seed-" + std::to_string(seed),
                      .setting = index,
@@ -224,7 +224,9 @@ class Planner {
       run.tokens =
           run.config.training.max_steps * *run.config.training.global_batch_size * run.config.training.seq_length;
       Config sized = run.config;
-      sized.model.vocab_size = known_vocab_size(sized).value_or(sentencepiece_vocab_size(sized));
+      sized.model.vocab_size = vocabulary ? vocabulary : sized.model.vocab_size;
+      assume_vocabulary(sized);
+      vocabulary = sized.model.vocab_size;
       run.flops = training_flops_per_token(sized) * static_cast<double>(run.tokens);
       run.memory = estimate_memory(sized).total + kProcessBytes;
       plan_.runs.push_back(std::move(run));

@@ -7,26 +7,16 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <thread>
 
-#include "base/errors.h"
+#include "base/system.h"
 
 namespace switchyard {
 namespace {
 
 constexpr std::chrono::milliseconds kLookAgain{50};
 
-[[noreturn]] void fail_to_lock(const std::filesystem::path& path) {
-  const int reason = errno;
-  throw Error("cannot lock " + path.string() + ": " + std::strerror(reason));
-}
-
-std::string own_name() {
-  std::array<char, 256> host{};
-  if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '?';
-  return "process " + std::to_string(::getpid()) + " on " + host.data();
-}
+std::string own_name() { return "process " + std::to_string(::getpid()) + " on " + host_name(); }
 
 }  // namespace
 
@@ -38,7 +28,7 @@ FileLock::FileLock(std::filesystem::path path, bool with_children) : path_(std::
   const int reason = errno;
   if (reason == EACCES || reason == EPERM || reason == EROFS) descriptor_ = ::open(path_.c_str(), O_RDONLY | flags);
   errno = reason;
-  if (descriptor_ < 0) fail_to_lock(path_);
+  if (descriptor_ < 0) fail_as_system("cannot lock", path_);
 }
 
 FileLock::~FileLock() { ::close(descriptor_); }
@@ -46,7 +36,7 @@ FileLock::~FileLock() { ::close(descriptor_); }
 bool FileLock::take(std::chrono::milliseconds patience) {
   const auto deadline = std::chrono::steady_clock::now() + patience;
   while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR) fail_to_lock(path_);
+    if (errno != EWOULDBLOCK && errno != EINTR) fail_as_system("cannot lock", path_);
     if (std::chrono::steady_clock::now() >= deadline) return false;
     std::this_thread::sleep_for(kLookAgain);
   }

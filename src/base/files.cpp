@@ -11,21 +11,16 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <map>
 #include <mutex>
 #include <utility>
 
 #include "base/errors.h"
 #include "base/logging.h"
+#include "base/system.h"
 
 namespace switchyard {
 namespace {
-
-[[noreturn]] void fail(const std::string& what, const std::filesystem::path& path) {
-  const int reason = errno;  // before anything below can change it
-  throw Error(what + " " + path.string() + ": " + std::strerror(reason));
-}
 
 // Closes a descriptor on every way out.
 struct Descriptor {
@@ -38,13 +33,13 @@ struct Descriptor {
 // O_NONBLOCK: opening a named pipe would otherwise wait for a writer instead of being refused as no regular file.
 int open_for_reading(const std::filesystem::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) fail("cannot open", path);
+  if (descriptor < 0) fail_as_system("cannot open", path);
   return descriptor;
 }
 
 uint64_t size_of_regular_file(int descriptor, const std::filesystem::path& path) {
   struct stat status {};
-  if (::fstat(descriptor, &status) != 0) fail("cannot stat", path);
+  if (::fstat(descriptor, &status) != 0) fail_as_system("cannot stat", path);
   if (!S_ISREG(status.st_mode)) throw Error("cannot read " + path.string() + ": it is not a regular file");
   return static_cast<uint64_t>(status.st_size);
 }
@@ -105,7 +100,7 @@ std::string read_file(const std::filesystem::path& path, uint64_t max_bytes) {
   while (done < content.size()) {
     const ssize_t got = ::read(file.value, content.data() + done, content.size() - done);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail("cannot read", path);
+    if (got < 0) fail_as_system("cannot read", path);
     if (got == 0) break;
     done += static_cast<size_t>(got);
   }
@@ -126,9 +121,9 @@ void replace_file(const std::filesystem::path& path, std::string_view bytes) {
 
 void sync_directory(const std::filesystem::path& path) {
   const Descriptor directory{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-  if (directory.value < 0) fail("cannot open folder", path);
+  if (directory.value < 0) fail_as_system("cannot open folder", path);
   // Some network file systems cannot flush a folder and say so with EINVAL: nothing more can be done there.
-  if (::fsync(directory.value) != 0 && errno != EINVAL) fail("cannot flush folder", path);
+  if (::fsync(directory.value) != 0 && errno != EINVAL) fail_as_system("cannot flush folder", path);
 }
 
 std::string checksum(std::span<const std::byte> bytes) {
@@ -169,7 +164,7 @@ DurableFile::DurableFile(std::filesystem::path path) : path_(std::move(path)) {
   if (exists && S_ISDIR(status.st_mode)) throw Error("cannot write " + path_.string() + ": it is a folder");
   if (exists && (!S_ISREG(status.st_mode) || names_descriptor(path_))) {
     descriptor_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-    if (descriptor_ < 0) fail("cannot write", path_);
+    if (descriptor_ < 0) fail_as_system("cannot write", path_);
     return;
   }
   if (exists) path_ = std::filesystem::canonical(path_);  // a link stays, and what it points to is replaced
@@ -184,7 +179,7 @@ void DurableFile::create_neighbour(std::optional<unsigned> mode) {
   const auto create = [&] { return ::open(neighbour_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644); };
   descriptor_ = create();
   if (descriptor_ < 0 && errno == EEXIST && ::unlink(neighbour_.c_str()) == 0) descriptor_ = create();
-  if (descriptor_ < 0) fail("cannot create", path_);
+  if (descriptor_ < 0) fail_as_system("cannot create", path_);
   if (mode) ::fchmod(descriptor_, *mode);  // where the file system has none, nothing is lost
 }
 
@@ -200,7 +195,7 @@ void DurableFile::write(const void* bytes, size_t size) {
   while (size > 0) {
     const ssize_t written = ::write(descriptor_, position, size);
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail("cannot write", path_);
+    if (written < 0) fail_as_system("cannot write", path_);
     position += written;
     size -= static_cast<size_t>(written);
   }
@@ -208,9 +203,9 @@ void DurableFile::write(const void* bytes, size_t size) {
 
 FileDigest DurableFile::commit() {
   // Devices and pipes have nothing to flush, and say so with EINVAL.
-  if (::fsync(descriptor_) != 0 && !(neighbour_.empty() && errno == EINVAL)) fail("cannot flush", path_);
-  if (::close(std::exchange(descriptor_, -1)) != 0) fail("cannot close", path_);
-  if (!neighbour_.empty() && ::rename(neighbour_.c_str(), path_.c_str()) != 0) fail("cannot replace", path_);
+  if (::fsync(descriptor_) != 0 && !(neighbour_.empty() && errno == EINVAL)) fail_as_system("cannot flush", path_);
+  if (::close(std::exchange(descriptor_, -1)) != 0) fail_as_system("cannot close", path_);
+  if (!neighbour_.empty() && ::rename(neighbour_.c_str(), path_.c_str()) != 0) fail_as_system("cannot replace", path_);
   committed_ = true;
   return {bytes_, checksum_.text()};
 }
@@ -220,7 +215,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   size_ = size_of_regular_file(file.value, path);
   if (size_ > 0) {
     void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.value, 0);
-    if (address == MAP_FAILED) fail("cannot map", path);
+    if (address == MAP_FAILED) fail_as_system("cannot map", path);
     data_ = static_cast<const std::byte*>(address);
     Maps& all = maps();
     const std::lock_guard lock(all.mutex);
@@ -243,7 +238,7 @@ void MappedFile::read(uint64_t offset, void* out, size_t size) const {
   while (size > 0) {
     const ssize_t got = ::pread(descriptor_, position, size, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail("cannot read", path_);
+    if (got < 0) fail_as_system("cannot read", path_);
     if (got == 0) {
       throw Error("cannot read " + path_.string() + ": it was cut while in use, from " + std::to_string(size_) +
                   " bytes to at most " + std::to_string(offset));

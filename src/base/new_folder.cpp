@@ -7,13 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "base/errors.h"
 #include "base/files.h"
+#include "base/system.h"
 
 namespace switchyard {
 namespace {
@@ -23,11 +22,6 @@ namespace fs = std::filesystem;
 constexpr std::string_view kPrefix = ".tmp-";
 constexpr std::string_view kOld = "-old";
 
-[[noreturn]] void fail_at(const std::string& what, const fs::path& path) {
-  const int reason = errno;
-  throw Error(what + " " + path.string() + ": " + std::strerror(reason));
-}
-
 fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 
 fs::path temporary_beside(const fs::path& target) {
@@ -36,7 +30,7 @@ fs::path temporary_beside(const fs::path& target) {
 }
 
 void rename_folder(const fs::path& from, const fs::path& to) {
-  if (::rename(from.c_str(), to.c_str()) != 0) fail_at("cannot rename " + from.string() + " to", to);
+  if (::rename(from.c_str(), to.c_str()) != 0) fail_as_system("cannot rename " + from.string() + " to", to);
 }
 
 // A descriptor that holds the folder's lock; -1 when another process has it, or it is no folder.
@@ -70,11 +64,13 @@ void create_folders(const fs::path& folder) {
   const int reason = errno;
   if (fs::is_directory(plain, ignored)) return;  // made by another process
   errno = reason;
-  fail_at("cannot create the folder", plain);
+  fail_as_system("cannot create the folder", plain);
 }
 
 NewFolder::NewFolder(const fs::path& target) : target_(target), path_(temporary_beside(target)) {
-  if (::mkdir(path_.c_str(), 0777) != 0) fail_at("cannot create the folder", path_);
+  create_folders(folder_of(target));
+  remove_leftovers(folder_of(target), target.filename().string());
+  if (::mkdir(path_.c_str(), 0777) != 0) fail_as_system("cannot create the folder", path_);
   lock_ = lock_folder(path_);
 }
 

@@ -12,7 +12,8 @@ void create_folders(const std::filesystem::path& folder);
 // A folder that is written as `.tmp-NAME-PID` beside its place, and removed unless it gets there.
 class NewFolder {
  public:
-  // Throws Error when something has the temporary name already: nothing is written through what others put there.
+  // Makes the folders above, and removes what killed processes left of this one. Throws Error when something else has
+  // the temporary name: nothing is written through what others put there.
   explicit NewFolder(const std::filesystem::path& target);
   ~NewFolder();
   NewFolder(const NewFolder&) = delete;

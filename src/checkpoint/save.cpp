@@ -140,7 +140,6 @@ std::filesystem::path save_checkpoint_share(const std::filesystem::path& folder,
     std::unique_ptr<NewFolder> temporary;
     on_first(ranks, [&] {
       check_arguments(checkpoint, keep_last);
-      create_folders(folder);
       remove_leftovers(folder);
       if (!is_saved_already(target)) temporary = std::make_unique<NewFolder>(target);
     });
@@ -170,8 +169,6 @@ void save_checkpoint_as(const std::filesystem::path& path, const Checkpoint& che
     if (std::filesystem::exists(std::filesystem::symlink_status(target))) {
       throw CheckpointError(target.string() + " exists already");
     }
-    create_folders(target.parent_path());
-    remove_leftovers(target.parent_path(), target.filename().string());
     NewFolder temporary(target);
     write_rest(temporary.path(), checkpoint, write_share(temporary.path(), whole_share(checkpoint), one_rank()));
     temporary.commit();

@@ -11,7 +11,4 @@ namespace switchyard {
 // Of a config file, a checkpoint folder or a run folder (its newest checkpoint). Throws ConfigError, CheckpointError.
 Config config_of(const std::string& path, const std::vector<std::string>& overrides);
 
-// Fills model.vocab_size where it is to come from a tokenizer (known_vocab_size()); whether it had to be assumed.
-bool assume_vocabulary(Config& config);
-
 }  // namespace switchyard

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "cli/any_config.h"
 #include "cli/commands.h"
+#include "data/dataset.h"
 #include "model/accounting.h"
 
 namespace switchyard {

@@ -11,6 +11,7 @@
 #include "cli/any_config.h"
 #include "cli/commands.h"
 #include "cli/numbers.h"
+#include "data/dataset.h"
 #include "parallel/loopback.h"
 #include "parallel/plan.h"
 #include "train/bench.h"

@@ -189,4 +189,10 @@ std::optional<int64_t> known_vocab_size(const Config& config) {
   }
 }
 
+bool assume_vocabulary(Config& config) {
+  const std::optional<int64_t> known = known_vocab_size(config);
+  config.model.vocab_size = known.value_or(sentencepiece_vocab_size(config));
+  return !known;
+}
+
 }  // namespace switchyard

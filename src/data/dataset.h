@@ -36,5 +36,7 @@ Dataset open_dataset(const Config& config);
 // The vocabulary of `config`, as far as it is known without reading texts: model.vocab_size, or that of the tokenizer
 // if it is `byte`, trained to a size or in cache_dir already; otherwise nothing.
 std::optional<int64_t> known_vocab_size(const Config& config);
+// Fills model.vocab_size with that; whether it had to be assumed, since it is not known.
+bool assume_vocabulary(Config& config);
 
 }  // namespace switchyard

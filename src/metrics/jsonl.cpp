@@ -97,6 +97,8 @@ void JsonlWriter::write(const OrderedJson& line) {
   }
 }
 
+bool is_event(const Json& line, const char* name) { return line.is_object() && line.value("event", Json()) == name; }
+
 std::vector<Json> read_jsonl(const std::filesystem::path& path) {
   std::vector<Json> lines;
   for_each_line(read_file(path), [&](std::string_view, Json& parsed) { lines.push_back(std::move(parsed)); });

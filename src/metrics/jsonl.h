@@ -29,6 +29,9 @@ class JsonlWriter {
   std::FILE* file_ = nullptr;
 };
 
+// Whether a line of a metrics file is an event of this name.
+bool is_event(const Json& line, const char* name);
+
 // All lines of a metrics file, line i of the file at index i - 1: an object, or null where the line is none. A last
 // line that is cut short (it has no newline and is not whole) is left out. Throws Error where the file cannot be read.
 std::vector<Json> read_jsonl(const std::filesystem::path& path);

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/errors.h"
+#include "base/system.h"
 
 namespace switchyard {
 namespace {
@@ -78,11 +79,6 @@ std::string histogram_proto(std::span<const double> counts) {
   }
   return double_field(1, min) + double_field(2, max) + double_field(3, num) + double_field(4, sum) +
          double_field(5, squares) + bytes_field(6, limits) + bytes_field(7, buckets);
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' ? name.data() : "localhost";
 }
 
 // The first name that no file has yet.

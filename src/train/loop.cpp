@@ -22,7 +22,7 @@ bool evaluation_is_due(const RunState& state, const fs::path& folder) {
   if (!state.evaluation_due || !fs::exists(metrics)) return state.evaluation_due;
   const std::vector<Json> lines = read_jsonl(metrics);
   return std::none_of(lines.begin(), lines.end(), [&](const Json& line) {
-    return line.is_object() && line.value("event", Json()) == "eval" && line.value("step", Json()) == state.step;
+    return is_event(line, "eval") && line.value("step", Json()) == state.step;
   });
 }
 

@@ -18,7 +18,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kMarkFile = "run.json";
 constexpr const char* kLockFile = "lock";
-constexpr const char* kResolvedConfig = "config.yaml";
 constexpr const char* kMetricsFile = "metrics.jsonl";
 // Tells our run.json from others'.
 constexpr const char* kMarkKey = "switchyard_run";
@@ -31,8 +30,7 @@ bool has_checkpoints(const fs::path& folder) { return !list_step_folders(folder 
 bool has_trained(const fs::path& folder) {
   if (!fs::exists(folder / kMetricsFile)) return false;
   const std::vector<Json> lines = read_jsonl(folder / kMetricsFile);
-  return std::any_of(lines.begin(), lines.end(),
-                     [](const Json& line) { return line.is_object() && line.value("event", Json()) == "train"; });
+  return std::any_of(lines.begin(), lines.end(), [](const Json& line) { return is_event(line, "train"); });
 }
 
 // The run that a folder inside it belongs to, "" for none.

@@ -13,6 +13,8 @@
 
 namespace switchyard {
 
+inline constexpr const char* kResolvedConfig = "config.yaml";
+
 struct RunMark {
   bool saved = false;         // there has been a checkpoint
   std::string from;           // the checkpoint whose weights the run began with, an absolute path; "": random ones

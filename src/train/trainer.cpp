@@ -20,8 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kConfigFile = "config.yaml";
-
 void log_into(const fs::path& folder, const World& world) {
   log_to_file(folder / (world.rank() == 0 ? std::string("log.txt") : formatted("log-rank-%05d.txt", world.rank())));
 }
@@ -74,7 +72,7 @@ TensorMap starting_weights(const fs::path& folder, const Config& config, const T
   if (!changes.empty()) {
     std::string text = folder.string() + " is of another architecture:";
     for (const std::string& change : changes) text += "\n  " + change;
-    throw ConfigError(text + "\nto take its model section: extends: " + (folder / kConfigFile).string());
+    throw ConfigError(text + "\nto take its model section: extends: " + (folder / kResolvedConfig).string());
   }
   if (checkpoint_tokenizer(checkpoint, folder)->serialize() != tokenizer.serialize()) {
     throw ConfigError("data.tokenizer gives another tokenizer than that of " + folder.string() +
@@ -145,7 +143,7 @@ TrainOutcome go_on(const Config& requested, const fs::path& path, const ResumeOp
   Trainer trainer(config, std::move(dataset), &checkpoint, options, world);
   on_first(world->control(), [&] {
     note_saved(folder);
-    replace_file(folder / kConfigFile, dump_config(config));
+    replace_file(folder / kResolvedConfig, dump_config(config));
   });
   log_info(formatted("resuming %s from step %ld", folder.c_str(), state.step));
   return trainer.run();
@@ -207,7 +205,7 @@ TrainOutcome train_new(const Config& requested, const fs::path& from) {
 
 TrainOutcome train_resume(const fs::path& folder, const ResumeOptions& options) {
   require_run(folder);
-  Config requested = load_config(folder / kConfigFile, options.overrides);
+  Config requested = load_config(folder / kResolvedConfig, options.overrides);
   requested.run.dir = folder.string();
   return with_world(requested, [&](const std::shared_ptr<World>& world) { return resume(requested, options, world); });
 }

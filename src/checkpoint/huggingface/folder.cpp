@@ -170,8 +170,6 @@ void write_hf_folder(const fs::path& path, const std::map<std::string, std::stri
   with_checkpoint_errors([&] {
     const fs::path target = (path / "").parent_path();  // without a slash at its end
     if (is_there(target)) throw CheckpointError(target.string() + " exists already; export writes a new folder");
-    create_folders(target.parent_path());
-    remove_leftovers(target.has_parent_path() ? target.parent_path() : ".", target.filename().string());
     NewFolder temporary(target);
     for (const auto& [name, text] : small_files) write_file_durably(temporary.path() / name, text);
     write_tensors(temporary.path(), tensors, shard_bytes);
