@@ -4,10 +4,10 @@
 #include <cctype>
 #include <charconv>
 #include <set>
-#include <thread>
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/system.h"
 #include "base/text.h"
 #include "config/compose.h"
 #include "config/presets.h"
@@ -96,7 +96,8 @@ class Planner {
       throw ConfigError(sweep_.file + ": " + std::to_string(count) + " runs; at most 10000 are possible");
     }
     if (threads == 0) {
-      threads = std::max<int64_t>(1, std::thread::hardware_concurrency() / static_cast<int64_t>(count));
+      const int64_t share = std::max<int64_t>(1, allowed_cores() / static_cast<int64_t>(count));
+      threads = threads_of_environment().value_or(share);
     }
     std::vector<std::string> problems;
     for (size_t i = 0; i < plan_.settings.size(); ++i) {
@@ -224,9 +225,9 @@ class Planner {
       run.tokens =
           run.config.training.max_steps * *run.config.training.global_batch_size * run.config.training.seq_length;
       Config sized = run.config;
-      sized.model.vocab_size = vocabulary ? vocabulary : sized.model.vocab_size;
+      if (vocabulary) sized.model.vocab_size.follow(*vocabulary);
       assume_vocabulary(sized);
-      vocabulary = sized.model.vocab_size;
+      vocabulary = *sized.model.vocab_size;
       run.flops = training_flops_per_token(sized) * static_cast<double>(run.tokens);
       run.memory = estimate_memory(sized).total + kProcessBytes;
       plan_.runs.push_back(std::move(run));

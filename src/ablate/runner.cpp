@@ -16,6 +16,7 @@
 #include "base/logging.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "base/system.h"
 #include "base/text.h"
 #include "train/signals.h"
 
@@ -227,7 +228,7 @@ int64_t jobs_that_fit(const Plan& plan) {
     threads = std::max(threads, run.config.training.num_threads);
     memory = std::max(memory, run.memory);
   }
-  const int64_t by_cores = std::max<int64_t>(1, std::thread::hardware_concurrency() / threads);
+  const int64_t by_cores = std::max<int64_t>(1, allowed_cores() / threads);
   const auto by_memory = static_cast<int64_t>(std::min(1e6, kShareOfMemory * available_memory_bytes() / memory));
   return std::clamp<int64_t>(std::min(by_cores, by_memory), 1, static_cast<int64_t>(plan.runs.size()));
 }

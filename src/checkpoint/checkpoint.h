@@ -49,15 +49,21 @@ std::filesystem::path save_checkpoint_share(const std::filesystem::path& folder,
 // Saves as the folder `path` itself, which must not exist, in the same way. Throws CheckpointError. Collectives: none.
 void save_checkpoint_as(const std::filesystem::path& path, const Checkpoint& checkpoint);
 
-// Which parts to read: generate and eval need no optimizer.
+// Which tensors to read: generate and eval need no optimizer.
 struct LoadOptions {
+  bool model = true;
   bool optimizer = true;
 };
 
 // Reads one checkpoint folder, every file verified against the manifest. Throws CheckpointError naming the file that
-// is missing, cut, a link, or has a wrong checksum. Without the optimizer its file is still required, with the right
-// size, but not read.
+// is missing, cut, a link, or has a wrong checksum. Without the model's or the optimizer's tensors their files are
+// still required, with the right size, but not read.
 Checkpoint load_checkpoint(const std::filesystem::path& path, const LoadOptions& options = {});
+
+// The tensors of a checkpoint, in its files until they are read: for what verify_checkpoint() has looked at, since only
+// headers and sizes are checked here. Throws CheckpointError.
+enum class TensorKind { kModel, kOptimizer };
+TensorSource open_tensors(const std::filesystem::path& path, TensorKind kind);
 
 // Every file of `path` verified against its manifest, nothing loaded. Throws CheckpointError.
 void verify_checkpoint(const std::filesystem::path& path);

@@ -42,12 +42,22 @@ class Verification {
   WorkProgress progress_{"MB verified"};
 };
 
-TensorMap load_tensors(const std::filesystem::path& checkpoint, const char* file, const Manifest& manifest) {
-  const std::vector<std::string> names = part_files(manifest.files, file, (checkpoint / kManifestFile).string());
-  Verification(checkpoint, names, manifest).run();
+std::vector<std::string> tensor_files(const std::filesystem::path& checkpoint, TensorKind kind,
+                                      const Manifest& manifest) {
+  const char* file = kind == TensorKind::kModel ? kModelFile : kOptimizerFile;
+  return part_files(manifest.files, file, (checkpoint / kManifestFile).string());
+}
+
+TensorSource source_of(const std::filesystem::path& checkpoint, const std::vector<std::string>& names) {
   std::vector<std::filesystem::path> paths;
   for (const std::string& name : names) paths.push_back(checkpoint / name);
-  return read_pieces(paths);
+  return TensorSource(paths);
+}
+
+TensorMap load_tensors(const std::filesystem::path& checkpoint, TensorKind kind, const Manifest& manifest) {
+  const std::vector<std::string> names = tensor_files(checkpoint, kind, manifest);
+  Verification(checkpoint, names, manifest).run();
+  return source_of(checkpoint, names).read_all();
 }
 
 std::string load_text(const std::filesystem::path& checkpoint, const std::string& name, const FileDigest& digest) {
@@ -88,9 +98,18 @@ Checkpoint load_checkpoint(const std::filesystem::path& path, const LoadOptions&
     }
     const auto trainer = checkpoint.files.extract(kTrainerFile);
     checkpoint.trainer = parse_json(trainer.mapped(), (path / kTrainerFile).string());
-    checkpoint.model = load_tensors(path, kModelFile, manifest);
-    if (options.optimizer) checkpoint.optimizer = load_tensors(path, kOptimizerFile, manifest);
+    if (options.model) checkpoint.model = load_tensors(path, TensorKind::kModel, manifest);
+    if (options.optimizer) checkpoint.optimizer = load_tensors(path, TensorKind::kOptimizer, manifest);
     return checkpoint;
+  });
+}
+
+TensorSource open_tensors(const std::filesystem::path& path, TensorKind kind) {
+  return with_checkpoint_errors([&] {
+    const Manifest manifest = read_manifest(path);
+    const std::vector<std::string> names = tensor_files(path, kind, manifest);
+    for (const std::string& name : names) check_file_size(path, name, manifest.files.at(name));
+    return source_of(path, names);
   });
 }
 

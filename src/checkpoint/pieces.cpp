@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <memory>
 
 #include "base/errors.h"
 #include "base/json.h"
@@ -62,17 +63,12 @@ std::vector<int64_t> shape_of(const SafetensorsFile& file, const std::filesystem
   return shape;
 }
 
-// All parts of one tensor, from any file.
-struct Parts {
-  std::vector<int64_t> shape;
-  std::vector<Part> list;
-};
-
-void check_cover(const std::string& name, Parts& parts, const std::vector<std::filesystem::path>& paths) {
-  std::sort(parts.list.begin(), parts.list.end(), [](const Part& a, const Part& b) { return a.begin < b.begin; });
+void check_cover(const std::string& name, std::vector<Part>& parts, const std::vector<int64_t>& shape,
+                 const std::vector<std::filesystem::path>& paths) {
+  std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.begin < b.begin; });
   int64_t covered = 0;
-  for (const Part& part : parts.list) {
-    if (part.dtype != parts.list[0].dtype) fail(paths[part.file], name, "its parts have different types");
+  for (const Part& part : parts) {
+    if (part.dtype != parts[0].dtype) fail(paths[part.file], name, "its parts have different types");
     if (part.begin != covered) {
       fail(paths[part.file], name,
            "the part " + in_quotes(part.key) + (part.begin > covered ? " leaves a hole after" : " overlaps with") +
@@ -80,19 +76,11 @@ void check_cover(const std::string& name, Parts& parts, const std::vector<std::f
     }
     covered = part.end;
   }
-  const int64_t elements = c10::multiply_integers(parts.shape);
+  const int64_t elements = c10::multiply_integers(shape);
   if (covered != elements) {
-    fail(paths[parts.list.back().file], name,
+    fail(paths[parts.back().file], name,
          "its parts end at element " + std::to_string(covered) + " of " + std::to_string(elements));
   }
-}
-
-torch::Tensor join(const Parts& parts, const std::vector<SafetensorsFile>& files) {
-  torch::Tensor whole = torch::empty({c10::multiply_integers(parts.shape)}, parts.list[0].dtype);
-  for (const Part& part : parts.list) {
-    whole.narrow(0, part.begin, part.end - part.begin).copy_(files[part.file].load(part.key));
-  }
-  return whole.view(parts.shape);
 }
 
 }  // namespace
@@ -121,35 +109,64 @@ FileDigest write_pieces(const std::filesystem::path& path, const std::vector<Ten
   return write_safetensors(path, tensors, shapes);
 }
 
-TensorMap read_pieces(const std::vector<std::filesystem::path>& paths) {
-  std::vector<SafetensorsFile> files;
-  for (const std::filesystem::path& path : paths) files.emplace_back(path);
-  TensorMap tensors;
-  std::map<std::string, Parts> split;
+TensorSource::TensorSource(const TensorMap& tensors) {
+  for (const auto& [name, tensor] : tensors) tensors_[name] = {tensor.sizes().vec(), {{0, tensor.reshape(-1)}}};
+}
+
+TensorSource::TensorSource(const std::vector<std::filesystem::path>& paths) {
+  std::vector<std::shared_ptr<const SafetensorsFile>> files;
+  for (const std::filesystem::path& path : paths) files.push_back(std::make_shared<SafetensorsFile>(path));
+  std::map<std::string, std::vector<Part>> split;
   for (size_t i = 0; i < files.size(); ++i) {
-    for (const auto& [key, info] : files[i].tensors()) {
+    for (const auto& [key, info] : files[i]->tensors()) {
       std::string name;
       Part part{.file = i, .key = key, .begin = 0, .end = 0, .dtype = info.dtype};
       if (!split_key(key, name, part.begin, part.end)) {
-        if (!tensors.emplace(key, files[i].load(key)).second) fail(paths[i], key, "another file holds it too");
+        Parts whole{info.shape, {{0, SafetensorsFile::view(files[i], key)}}};
+        if (!tensors_.emplace(key, std::move(whole)).second) {
+          fail(paths[i], key, split.contains(key) ? "it is there whole and in parts" : "another file holds it too");
+        }
         continue;
       }
       if (info.shape != std::vector<int64_t>{part.end - part.begin})
         fail(paths[i], key, "its size is not that of its name");
-      Parts& parts = split[name];
-      const std::vector<int64_t> shape = shape_of(files[i], paths[i], name);
-      if (!parts.list.empty() && shape != parts.shape) fail(paths[i], name, "its parts give different shapes");
-      parts.shape = shape;
-      parts.list.push_back(part);
+      const std::vector<int64_t> shape = shape_of(*files[i], paths[i], name);
+      const auto [known, is_new] = tensors_.emplace(name, Parts{shape, {}});
+      if (!is_new && !split.contains(name)) fail(paths[i], name, "it is there whole and in parts");
+      if (shape != known->second.shape) fail(paths[i], name, "its parts give different shapes");
+      split[name].push_back(part);
     }
   }
   for (auto& [name, parts] : split) {
-    check_cover(name, parts, paths);
-    if (!tensors.emplace(name, join(parts, files)).second) {
-      fail(paths[parts.list[0].file], name, "it is there whole and in parts");
+    Parts& tensor = tensors_.at(name);
+    check_cover(name, parts, tensor.shape, paths);
+    for (const Part& part : parts) {
+      tensor.list.emplace_back(part.begin, SafetensorsFile::view(files[part.file], part.key));
     }
   }
-  return tensors;
+}
+
+void TensorSource::read(const TensorPiece& piece) const {
+  const torch::NoGradGuard no_grad;
+  torch::Tensor data = piece.data;
+  torch::Tensor flat = data.is_contiguous() ? data.view({-1}) : torch::empty({data.numel()}, data.options());
+  const int64_t end = piece.begin + flat.numel();
+  for (const auto& [first, values] : tensors_.at(piece.name).list) {
+    const int64_t from = std::max(piece.begin, first);
+    const int64_t size = std::min(end, first + values.numel()) - from;
+    if (size > 0) flat.narrow(0, from - piece.begin, size).copy_(values.narrow(0, from - first, size));
+  }
+  if (!data.is_contiguous()) data.copy_(flat.view(data.sizes()));
+}
+
+TensorMap TensorSource::read_all() const {
+  TensorMap all;
+  for (const auto& [name, parts] : tensors_) {
+    torch::Tensor tensor = torch::empty(parts.shape, parts.list[0].second.options());
+    read({name, tensor, parts.shape});
+    all.emplace(name, std::move(tensor));
+  }
+  return all;
 }
 
 }  // namespace switchyard

@@ -94,23 +94,46 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     : file_(with_checkpoint_errors([&] { return MappedFile(path); })),
       header_(parse_safetensors_header(file_.bytes(), path.string())) {}
 
-torch::Tensor SafetensorsFile::load(const std::string& name) const {
-  const std::string where = file_.path().string() + ": tensor " + in_quotes(name);
+std::string SafetensorsFile::where(const std::string& name) const {
+  return file_.path().string() + ": tensor " + in_quotes(name);
+}
+
+const TensorInfo& SafetensorsFile::info_of(const std::string& name) const {
   const auto found = header_.tensors.find(name);
-  if (found == header_.tensors.end()) throw CheckpointError(where + " is not in this file");
-  const TensorInfo& info = found->second;
+  if (found == header_.tensors.end()) throw CheckpointError(where(name) + " is not in this file");
+  return found->second;
+}
+
+std::span<const std::byte> SafetensorsFile::bytes_of(const std::string& name, const TensorInfo& info) const {
   const auto bytes = file_.bytes().subspan(header_.data_offset + info.begin, info.end - info.begin);
   if (info.dtype == torch::kBool &&
       std::any_of(bytes.begin(), bytes.end(), [](std::byte b) { return b > std::byte{1}; })) {
-    throw CheckpointError(where + " has dtype BOOL but holds a byte other than 0 and 1");
+    throw CheckpointError(where(name) + " has dtype BOOL but holds a byte other than 0 and 1");
   }
+  return bytes;
+}
+
+torch::Tensor SafetensorsFile::load(const std::string& name) const {
+  const TensorInfo& info = info_of(name);
+  const auto bytes = bytes_of(name, info);
   try {
     torch::Tensor tensor = torch::empty(info.shape, torch::TensorOptions(info.dtype).device(torch::kCPU));
     if (!bytes.empty()) std::memcpy(tensor.mutable_data_ptr(), bytes.data(), bytes.size());
     return tensor;
   } catch (const c10::Error& error) {
-    throw CheckpointError(where + " cannot be loaded: " + error.what_without_backtrace());
+    throw CheckpointError(where(name) + " cannot be loaded: " + error.what_without_backtrace());
   }
+}
+
+torch::Tensor SafetensorsFile::view(const std::shared_ptr<const SafetensorsFile>& file, const std::string& name) {
+  const TensorInfo& info = file->info_of(name);
+  const auto bytes = file->bytes_of(name, info);
+  const auto size = c10::elementSize(info.dtype);
+  if (bytes.empty() || reinterpret_cast<uintptr_t>(bytes.data()) % size != 0) return file->load(name).view({-1});
+  // Nothing writes into it: from_blob() has no constant form.
+  return torch::from_blob(
+      const_cast<std::byte*>(bytes.data()), {static_cast<int64_t>(bytes.size() / size)}, [file](void*) {},
+      torch::TensorOptions(info.dtype).device(torch::kCPU));
 }
 
 TensorMap SafetensorsFile::load_all() const {

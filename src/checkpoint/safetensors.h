@@ -3,6 +3,8 @@
 
 #include <filesystem>
 #include <map>
+#include <memory>
+#include <span>
 #include <string>
 
 #include "base/files.h"
@@ -30,8 +32,15 @@ class SafetensorsFile {
   // a BOOL tensor holds a byte other than 0 and 1.
   torch::Tensor load(const std::string& name) const;
   TensorMap load_all() const;
+  // The same without a copy where the file has it aligned for its type: flat, read-only, keeps `file` alive.
+  static torch::Tensor view(const std::shared_ptr<const SafetensorsFile>& file, const std::string& name);
 
  private:
+  // The bytes of a tensor, checked.
+  std::span<const std::byte> bytes_of(const std::string& name, const TensorInfo& info) const;
+  const TensorInfo& info_of(const std::string& name) const;
+  std::string where(const std::string& name) const;
+
   MappedFile file_;
   SafetensorsHeader header_;
 };

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
-#include <thread>
 
 #include "base/json.h"
+#include "base/system.h"
 #include "base/text.h"
 #include "cli/any_config.h"
 #include "cli/commands.h"
@@ -48,7 +48,7 @@ Assumed assumed_resources(const PlanOptions& options, const Config& config) {
   rank.ranks_per_node = options.ranks_per_node > 0 ? std::min(options.ranks_per_node, options.ranks) : options.ranks;
   rank.efficiency = options.efficiency;
   const auto sharers = static_cast<double>(rank.ranks_per_node);
-  const double cores = std::max(1u, std::thread::hardware_concurrency());
+  const auto cores = static_cast<double>(allowed_cores());
   const auto take = [&](const char* name, double given, const char* otherwise, const auto& measure) {
     assumed.origin[name] = given > 0 ? "given" : otherwise;
     return given > 0 ? given : measure();

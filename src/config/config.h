@@ -1,13 +1,15 @@
 // The whole configuration of a run as plain structs. Each struct's keys, documentation and ranges are declared once,
 // in fields.cpp; reading, overriding, dumping, the JSON schema and the reference page are all driven by that.
 //
-// A key a user may leave out because its value follows from others is a std::optional here; resolve() fills it.
+// A key that may be left out because its value follows from others is Derived here; resolve() fills it.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "config/derived.h"
 
 namespace switchyard {
 
@@ -27,17 +29,17 @@ struct LatentAttentionConfig {
   std::optional<int64_t> q_lora_rank;  // width of the latent of queries; none: queries straight from the input
   int64_t qk_nope_head_dim = 128;      // part of a query's and a key's head without positions
   int64_t qk_rope_head_dim = 64;       // part with the rotary embedding; keys share it over the heads
-  std::optional<int64_t> v_head_dim;   // default: qk_nope_head_dim
+  Derived<int64_t> v_head_dim;         // default: qk_nope_head_dim
 };
 
 struct ModelConfig {
-  int64_t hidden_size = 256;                   // D
-  int64_t num_layers = 4;                      // L
-  int64_t num_attention_heads = 4;             // H
-  std::optional<int64_t> num_key_value_heads;  // default: num_attention_heads
-  std::optional<int64_t> head_dim;             // default: hidden_size / num_attention_heads
-  std::optional<int64_t> intermediate_size;    // width of a dense feed-forward; default: 8/3 hidden, up to 64s
-  std::optional<int64_t> vocab_size;           // default: the tokenizer's; sentencepiece trains to it (8192)
+  int64_t hidden_size = 256;             // D
+  int64_t num_layers = 4;                // L
+  int64_t num_attention_heads = 4;       // H
+  Derived<int64_t> num_key_value_heads;  // default: num_attention_heads
+  Derived<int64_t> head_dim;             // default: hidden_size / num_attention_heads
+  Derived<int64_t> intermediate_size;    // width of a dense feed-forward; default: 8/3 hidden, up to 64s
+  Derived<int64_t> vocab_size;           // default: the tokenizer's; sentencepiece trains to it (8192)
   bool tie_word_embeddings = true;
   Activation activation = Activation::kSwiGlu;
   Normalization normalization = Normalization::kRmsNorm;
@@ -88,7 +90,7 @@ struct RouterConfig {
   bool normalize = true;  // chosen weights sum to one (softmax: before only)
   double jitter = 0.0;    // inputs times U(1 - jitter, 1 + jitter) in training (Switch)
   // Router init_std = init_scale * model.init_std; default 0.1 (Switch), 0 for noisy_top_k, 1 for soft_moe.
-  std::optional<double> init_scale;
+  Derived<double> init_scale;
   ScoreFunction score = ScoreFunction::kSoftmax;
   double scale = 1.0;                         // chosen weights times this (DeepSeek's routed_scaling_factor)
   int64_t num_groups = 1;                     // experts form this many groups of neighbours ...
@@ -103,13 +105,13 @@ struct RouterConfig {
   TokenScope choice_scope = TokenScope::kSequence;
   CausalForm causal_form = CausalForm::kThreshold;
   ThresholdRule rule = ThresholdRule::kTopP;
-  std::optional<int64_t> max_experts;  // most experts of one token; default: num_experts
-  double budget_coeff = 0.01;          // threshold: weight of the budget loss
-  double threshold_rate = 1e-3;        // threshold: step of the threshold towards the budget; 0: fixed
+  Derived<int64_t> max_experts;  // most experts of one token; default: num_experts
+  double budget_coeff = 0.01;    // threshold: weight of the budget loss
+  double threshold_rate = 1e-3;  // threshold: step of the threshold towards the budget; 0: fixed
   double initial_threshold = 0.5;
   int64_t sinkhorn_iterations = 8;
   double momentum = 0.99;                         // of running thresholds (expert_choice, quantile)
-  std::optional<int64_t> slots_per_expert;        // soft_moe; default: top_k * seq_length / num_experts, rounded up
+  Derived<int64_t> slots_per_expert;              // soft_moe; default: top_k * seq_length / num_experts, rounded up
   ExpertError error = ExpertError::kCooperative;  // soft_mixture: what the experts of the last layer are trained on
 };
 
@@ -120,13 +122,13 @@ enum class AuxLossProbabilities { kAll, kChosen };  // softmax over all experts,
 enum class DropPolicy { kProbability, kPosition };  // who keeps the place when an expert is full
 
 struct MoeConfig {
-  int64_t num_experts = 8;                   // E
-  int64_t top_k = 2;                         // K; where a scheme lets the number vary, its mean
-  std::optional<int64_t> intermediate_size;  // width F of one expert; default: model.intermediate_size
-  int64_t num_shared_experts = 0;            // always active, each as wide as one expert
-  std::vector<int64_t> layer_freq = {1};     // one number n: every n-th layer; or a 0/1 list, one per layer
-  int64_t first_k_dense = 0;                 // the first layers stay dense whatever layer_freq says (DeepSeek)
-  bool dense_residual = false;               // a dense feed-forward beside the experts, their outputs added (Arctic)
+  int64_t num_experts = 8;                // E
+  int64_t top_k = 2;                      // K; where a scheme lets the number vary, its mean
+  Derived<int64_t> intermediate_size;     // width F of one expert; default: model.intermediate_size
+  int64_t num_shared_experts = 0;         // always active, each as wide as one expert
+  std::vector<int64_t> layer_freq = {1};  // one number n: every n-th layer; or a 0/1 list, one per layer
+  int64_t first_k_dense = 0;              // the first layers stay dense whatever layer_freq says (DeepSeek)
+  bool dense_residual = false;            // a dense feed-forward beside the experts, their outputs added (Arctic)
   RouterConfig router;
   double aux_loss_coeff = 0.01;
   AuxLossScope aux_loss_scope = AuxLossScope::kGlobalBatch;
@@ -180,9 +182,9 @@ struct SpikeConfig {
 
 struct TrainingConfig {
   int64_t max_steps = 1000;
-  int64_t seq_length = 256;                  // S
-  int64_t micro_batch_size = 16;             // sequences a forward pass and rank
-  std::optional<int64_t> global_batch_size;  // sequences a step, all ranks; default: micro_batch_size
+  int64_t seq_length = 256;            // S
+  int64_t micro_batch_size = 16;       // sequences a forward pass and rank
+  Derived<int64_t> global_batch_size;  // sequences a step, all ranks; default: micro_batch_size
   Precision precision = Precision::kFp32;
   DeviceKind device = DeviceKind::kAuto;
   Recompute recompute = Recompute::kNone;

@@ -32,12 +32,12 @@ inline Field make(std::string key, FieldValue value, std::string meaning, Notes 
           std::move(notes.unit), std::move(notes.fallback), notes.required};
 }
 
-template <class Target>  // int64_t or std::optional<int64_t>
+template <class Target>  // of NumberTarget<int64_t>
 Field integer(std::string key, Target& target, IntegerRange range, std::string meaning, Notes notes = {}) {
   return make(std::move(key), IntegerValue{&target, range}, std::move(meaning), std::move(notes));
 }
 
-template <class Target>  // double or std::optional<double>
+template <class Target>  // of NumberTarget<double>
 Field real(std::string key, Target& target, RealRange range, std::string meaning, Notes notes = {}) {
   return make(std::move(key), RealValue{&target, range}, std::move(meaning), std::move(notes));
 }

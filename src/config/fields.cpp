@@ -89,7 +89,8 @@ Fields training_fields(TrainingConfig& c) {
                         "Values of the forward pass that are computed again in the backward pass instead of being "
                         "kept, which takes time and changes no result. selective: what feed-forwards (experts, shared "
                         "and dense ones) hold between their products. full: all of every block but its input."),
-      integer("num_threads", c.num_threads, {0, 1024}, "CPU threads; 0: one per core."),
+      integer("num_threads", c.num_threads, {0, 1024},
+              "CPU threads; 0: OMP_NUM_THREADS where that is set, else one per core that may be used."),
       integer("log_interval", c.log_interval, {1, kMostSteps}, "Between two train lines and their routing lines.",
               {.unit = "steps"}),
       section("spike", spike_fields(c.spike), "Guard against loss spikes."),

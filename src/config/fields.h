@@ -30,14 +30,17 @@ struct RealRange {
   bool open_most = false;
 };
 
-// The kinds of value. Each points into the Config that the fields were made from, which must outlive them; a
-// std::optional target makes the key one that may be left out or null.
+// Where a number lives. The second and third make its key one that may be left out or null.
+template <class T>
+using NumberTarget = std::variant<T*, std::optional<T>*, Derived<T>*>;
+
+// The kinds of value. Each points into the Config that the fields were made from, which must outlive them.
 struct IntegerValue {
-  std::variant<int64_t*, std::optional<int64_t>*> target;
+  NumberTarget<int64_t> target;
   IntegerRange range;
 };
 struct RealValue {
-  std::variant<double*, std::optional<double>*> target;
+  NumberTarget<double> target;
   RealRange range;
 };
 struct FlagValue {

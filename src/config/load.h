@@ -21,8 +21,11 @@ Config load_config(const std::filesystem::path& path, const std::vector<std::str
 Config parse_config(const std::string& text, const std::string& name, const std::filesystem::path& folder,
                     const std::vector<std::string>& overrides = {});
 
-// The resolved configuration as YAML that load_config reads back to an equal Config. Every key is written.
+// The configuration as YAML that load_config reads back to an equal Config. Every key is written; what was not given
+// and follows from others stays null, with its value in a comment.
 std::string dump_config(const Config& config);
+// The same for what lies beside weights: everything that `model` and `moe` came to is spelt out.
+std::string dump_config_of_weights(const Config& config);
 
 // JSON Schema (draft 2020-12) of the configuration file: types, ranges, enumerations, defaults, descriptions.
 OrderedJson config_schema();

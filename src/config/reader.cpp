@@ -105,19 +105,17 @@ class Reader {
   // Each read() returns what is wrong, or "". Sections report their own keys.
 
   template <class T, class Range>
-  std::string read_number(const YamlNode& node, const std::variant<T*, std::optional<T>*>& target, const Range& range,
+  std::string read_number(const YamlNode& node, const NumberTarget<T>& target, const Range& range,
                           std::string (*parse)(const YamlNode&, T&)) {
-    const auto* optional = std::get_if<std::optional<T>*>(&target);
-    if (node.is_null() && optional != nullptr) {
-      (*optional)->reset();
+    const auto leave_open = Overloaded{[](T*) {}, [](auto* open) { *open = std::nullopt; }};
+    if (node.is_null() && !std::holds_alternative<T*>(target)) {
+      std::visit(leave_open, target);
       return "";
     }
     T value{};
     std::string what = parse(node, value);
     what = what.empty() ? range_problem(value, range) : what;
-    if (what.empty()) {
-      optional != nullptr ? void(** optional = value) : void(*std::get<T*>(target) = value);
-    }
+    if (what.empty()) std::visit([&](auto* place) { *place = value; }, target);
     return what;
   }
 

@@ -12,36 +12,30 @@ int64_t default_intermediate_size(int64_t hidden_size) {
   return (width + 63) / 64 * 64;
 }
 
-template <class T>
-void fill(std::optional<T>& value, T otherwise) {
-  value = value.value_or(otherwise);
-}
-
 }  // namespace
 
 void resolve(Config& config) {
   ModelConfig& model = config.model;
-  fill(model.num_key_value_heads, model.num_attention_heads);
-  if (const auto& latent = model.latent_attention) {
-    fill(model.head_dim, latent->qk_nope_head_dim + latent->qk_rope_head_dim);
-  }
-  fill(model.head_dim, model.hidden_size / model.num_attention_heads);
-  fill(model.intermediate_size, default_intermediate_size(model.hidden_size));
+  model.num_key_value_heads.follow(model.num_attention_heads);
+  const auto& latent = model.latent_attention;
+  model.head_dim.follow(latent ? latent->qk_nope_head_dim + latent->qk_rope_head_dim
+                               : model.hidden_size / model.num_attention_heads);
+  model.intermediate_size.follow(default_intermediate_size(model.hidden_size));
   if (model.latent_attention) {
-    fill(model.latent_attention->v_head_dim, model.latent_attention->qk_nope_head_dim);
+    model.latent_attention->v_head_dim.follow(model.latent_attention->qk_nope_head_dim);
   }
-  fill(config.training.global_batch_size, config.training.micro_batch_size);
+  config.training.global_batch_size.follow(config.training.micro_batch_size);
   if (config.moe) {
-    fill(config.moe->intermediate_size, *model.intermediate_size);
+    config.moe->intermediate_size.follow(*model.intermediate_size);
     RouterConfig& router = config.moe->router;
     // Gates of noisy top-k start at zero, so that all noise is equal and the load is (Shazeer 2017, appendix A).
     // Slots of Soft MoE are brought to length 1: small ones would only turn faster.
     const double init_scale = router.type == RouterType::kSoftMoe ? 1.0 : 0.1;
-    fill(router.init_scale, router.type == RouterType::kNoisyTopK ? 0.0 : init_scale);
-    if (router.type == RouterType::kThreshold) fill(router.max_experts, config.moe->num_experts);
+    router.init_scale.follow(router.type == RouterType::kNoisyTopK ? 0.0 : init_scale);
+    if (router.type == RouterType::kThreshold) router.max_experts.follow(config.moe->num_experts);
     if (router.type == RouterType::kSoftMoe) {
       const int64_t choices = config.moe->top_k * config.training.seq_length;
-      fill(router.slots_per_expert, (choices + config.moe->num_experts - 1) / config.moe->num_experts);
+      router.slots_per_expert.follow((choices + config.moe->num_experts - 1) / config.moe->num_experts);
     }
   }
 }

@@ -5,9 +5,7 @@
 
 namespace switchyard {
 
-// Fills the optional keys of a valid Config that follow from others: num_key_value_heads, head_dim, both
-// intermediate_sizes and global_batch_size. vocab_size stays open: it is the tokenizer's. Resolving twice changes
-// nothing.
+// Fills every Derived key of a valid Config that is not given, but for vocab_size, which is the tokenizer's.
 void resolve(Config& config);
 
 }  // namespace switchyard

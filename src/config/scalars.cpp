@@ -144,12 +144,12 @@ bool is_reserved(const std::string& word) {
 }
 
 template <class T>
-std::string text_or_null(const std::variant<T*, std::optional<T>*>& target, std::string (*as_text)(T)) {
-  if (const auto* plain = std::get_if<T*>(&target)) {
-    return as_text(**plain);
-  }
-  const std::optional<T>& optional = *std::get<std::optional<T>*>(target);
-  return optional ? as_text(*optional) : "null";
+std::string text_or_null(const NumberTarget<T>& target, std::string (*as_text)(T)) {
+  return std::visit(Overloaded{
+                        [&](const T* plain) { return as_text(*plain); },
+                        [&](const auto* open) { return *open ? as_text(**open) : std::string("null"); },
+                    },
+                    target);
 }
 
 template <class T>

@@ -11,20 +11,20 @@ OrderedJson type_or_null(const char* type, bool optional) {
 }
 
 template <class T>
-OrderedJson default_of(const std::variant<T*, std::optional<T>*>& target) {
+OrderedJson default_of(const NumberTarget<T>& target) {
   const auto* plain = std::get_if<T*>(&target);
   return plain != nullptr ? OrderedJson(**plain) : OrderedJson(nullptr);
 }
 
 OrderedJson schema_of(const IntegerValue& value) {
-  return {{"type", type_or_null("integer", value.target.index() == 1)},
+  return {{"type", type_or_null("integer", value.target.index() > 0)},
           {"minimum", value.range.least},
           {"maximum", value.range.most},
           {"default", default_of(value.target)}};
 }
 
 OrderedJson schema_of(const RealValue& value) {
-  OrderedJson schema = {{"type", type_or_null("number", value.target.index() == 1)}};
+  OrderedJson schema = {{"type", type_or_null("number", value.target.index() > 0)}};
   schema[value.range.open_least ? "exclusiveMinimum" : "minimum"] = value.range.least;
   schema[value.range.open_most ? "exclusiveMaximum" : "maximum"] = value.range.most;
   schema["default"] = default_of(value.target);

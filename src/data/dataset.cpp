@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <cmath>
+#include <functional>
 #include <optional>
 #include <set>
 
@@ -126,7 +127,7 @@ std::optional<Dataset> open_if_fresh(const Config& config, const fs::path& folde
   }
 }
 
-Dataset open_or_prepare(const Config& config) {
+Dataset open_or_prepare(const Config& config, const Tokenizer* given) {
   check_sources(config.data.sources);
   const fs::path cache_dir = config.data.cache_dir;
   const std::string key = cache_key(config);
@@ -147,9 +148,37 @@ Dataset open_or_prepare(const Config& config) {
   spdlog::info("data: preparing {} from {} files", folder.string(),
                with_thousands(static_cast<int64_t>(inputs.size())));
   NewFolder temporary(folder);
-  prepare_folder(config, inputs, temporary.path());
+  prepare_folder(config, inputs, temporary.path(), given);
   temporary.replace();
   return open_folder(config, folder, read_cache_manifest(folder));
+}
+
+// Shards of data.tokenizer, where they are there and it is `wanted`: a model that goes on with the texts that it was
+// trained on.
+std::optional<Dataset> open_own(const Config& config, const std::string& wanted) {
+  const fs::path folder = fs::path(config.data.cache_dir) / cache_key(config);
+  try {
+    if (checksum(read_file(folder / kTokenizerFile)) != checksum(wanted)) return std::nullopt;
+    return open_if_fresh(config, folder, find_inputs(config.data));
+  } catch (const Error&) {  // not there, or without the file of data.tokenizer
+    return std::nullopt;
+  }
+}
+
+Dataset open_with(const Config& requested, const Tokenizer& tokenizer) {
+  check_sources(requested.data.sources);
+  const std::string wanted = tokenizer.serialize();
+  Config config = requested;
+  if (wanted == make_byte_tokenizer()->serialize()) {
+    config.data.tokenizer = "byte";
+    return open_or_prepare(config, nullptr);
+  }
+  if (std::optional<Dataset> own = open_own(config, wanted)) {
+    spdlog::info("data: using {}", (fs::path(config.data.cache_dir) / cache_key(config)).string());
+    return std::move(*own);
+  }
+  config.data.tokenizer = "given:" + checksum(wanted);  // names the folder
+  return open_or_prepare(config, &tokenizer);
 }
 
 void check_vocab_size(const Config& config, int64_t tokenizer_vocab_size) {
@@ -159,11 +188,10 @@ void check_vocab_size(const Config& config, int64_t tokenizer_vocab_size) {
                   " tokens: raise model.vocab_size to at least that, or leave it out");
 }
 
-}  // namespace
-
-Dataset open_dataset(const Config& config) {
+// What `open` returns, or a DataError.
+Dataset opened(const Config& config, const std::function<Dataset()>& open) {
   try {
-    Dataset dataset = open_or_prepare(config);
+    Dataset dataset = open();
     check_vocab_size(config, dataset.tokenizer->vocab_size());
     return dataset;
   } catch (const DataError&) {
@@ -177,8 +205,18 @@ Dataset open_dataset(const Config& config) {
   }
 }
 
+}  // namespace
+
+Dataset open_dataset(const Config& config) {
+  return opened(config, [&] { return open_or_prepare(config, nullptr); });
+}
+
+Dataset open_dataset(const Config& config, const Tokenizer& tokenizer) {
+  return opened(config, [&] { return open_with(config, tokenizer); });
+}
+
 std::optional<int64_t> known_vocab_size(const Config& config) {
-  if (config.model.vocab_size) return config.model.vocab_size;
+  if (config.model.vocab_size) return *config.model.vocab_size;
   if (config.data.tokenizer == "byte") return make_byte_tokenizer()->vocab_size();
   if (config.data.tokenizer == "sentencepiece") return sentencepiece_vocab_size(config);
   const fs::path file = fs::path(config.data.cache_dir) / cache_key(config) / kTokenizerFile;
@@ -191,7 +229,7 @@ std::optional<int64_t> known_vocab_size(const Config& config) {
 
 bool assume_vocabulary(Config& config) {
   const std::optional<int64_t> known = known_vocab_size(config);
-  config.model.vocab_size = known.value_or(sentencepiece_vocab_size(config));
+  config.model.vocab_size.follow(known.value_or(sentencepiece_vocab_size(config)));
   return !known;
 }
 

@@ -32,6 +32,8 @@ struct Dataset {
 // Opens the prepared shards of `config.data` in its cache_dir, making them (tokenizer trained, texts tokenised, split
 // by document) when they are missing or an input changed. Says on the log what it does. Throws DataError.
 Dataset open_dataset(const Config& config);
+// The same with the tokenizer of a model that exists, whatever data.tokenizer says.
+Dataset open_dataset(const Config& config, const Tokenizer& tokenizer);
 
 // The vocabulary of `config`, as far as it is known without reading texts: model.vocab_size, or that of the tokenizer
 // if it is `byte`, trained to a size or in cache_dir already; otherwise nothing.

@@ -10,13 +10,16 @@
 #include <thread>
 #include <vector>
 
+#include "base/system.h"
+
 namespace switchyard {
 
-// Calls body(i) once for every i in [0, count), on `num_threads` threads (0: one per core); returns when all are done.
-// Rethrows the first error; what has not begun by then is left out.
+// Calls body(i) once for every i in [0, count), on `num_threads` threads (0: OMP_NUM_THREADS, or one per core that may
+// be used); returns when all are done. Rethrows the first error; what has not begun by then is left out.
 template <typename Body>
 void parallel_for(size_t count, int64_t num_threads, const Body& body) {
-  const size_t wanted = num_threads > 0 ? static_cast<size_t>(num_threads) : std::thread::hardware_concurrency();
+  const int64_t otherwise = threads_of_environment().value_or(allowed_cores());
+  const auto wanted = static_cast<size_t>(num_threads > 0 ? num_threads : otherwise);
   std::atomic<size_t> next = 0;
   std::exception_ptr error;
   std::mutex error_mutex;

@@ -132,18 +132,20 @@ class ShardMaker {
 std::string train_file(const std::string& domain) { return domain + ".train.bin"; }
 std::string validation_file(const std::string& domain) { return domain + ".validation.bin"; }
 
-void prepare_folder(const Config& config, std::vector<InputFile> inputs, const fs::path& folder) {
+void prepare_folder(const Config& config, std::vector<InputFile> inputs, const fs::path& folder,
+                    const Tokenizer* given) {
   const std::string model = tokenizer_file(config.data.tokenizer);
   std::vector<SourceText> sources;
   for (const SourceConfig& source : config.data.sources) sources.push_back(read_source(source, inputs));
   if (!model.empty()) inputs.back().checksum = checksum_file(model);
   const std::vector<SplitDocuments> splits = split_sources(sources, config.data.validation_fraction);
 
-  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(config, splits);
-  const std::string serialized = tokenizer->serialize();
+  const std::unique_ptr<Tokenizer> made = given == nullptr ? make_tokenizer(config, splits) : nullptr;
+  const Tokenizer& tokenizer = given == nullptr ? *made : *given;
+  const std::string serialized = tokenizer.serialize();
   write_file_durably(folder / kTokenizerFile, serialized);
   CacheManifest manifest{.inputs = std::move(inputs), .files = {{kTokenizerFile, checksum(serialized)}}};
-  const ShardMaker shards(*tokenizer, config.training.num_threads, folder);
+  const ShardMaker shards(tokenizer, config.training.num_threads, folder);
   for (size_t i = 0; i < splits.size(); ++i) {
     const std::string& name = config.data.sources[i].name;
     manifest.files.push_back(shards.make(name, train_file(name), splits[i].train));

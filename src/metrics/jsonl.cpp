@@ -2,11 +2,13 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <string_view>
 
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/logging.h"
+#include "base/system.h"
 
 namespace switchyard {
 namespace {
@@ -18,23 +20,34 @@ std::string_view without_zeros(std::string_view line) {
   return line;
 }
 
-// Calls use(line without its newline, parsed) for every line; parsed is null where the line is not a whole object.
-// A last line that was cut (no newline, and not whole) is left out.
+// What a file has besides whole lines.
+struct Remains {
+  bool zeros = false;  // around its lines
+  bool cut = false;    // the last line has no newline
+};
+
+// Calls use(line without its newline, parsed) for every line, one after the other; parsed is null where the line is not
+// a whole object. A last line that was cut (no newline, and not whole) is left out. Throws Error where the file cannot
+// be read.
 template <typename Use>
-void for_each_line(std::string_view text, Use&& use) {
-  while (!text.empty()) {
-    const size_t end = text.find('\n');
-    const std::string_view line = without_zeros(text.substr(0, end));
-    const bool cut = end == std::string_view::npos;
-    text.remove_prefix(cut ? text.size() : end + 1);
+Remains for_each_line(const std::filesystem::path& path, Use&& use) {
+  std::ifstream file(path, std::ios::binary);
+  Remains remains;
+  for (std::string text; std::getline(file, text);) {
+    const std::string_view line = without_zeros(text);
+    const bool cut = file.eof();
     Json parsed;
     try {
       parsed = parse_json(line, "a line");
     } catch (const Error&) {
     }
     if (!parsed.is_object()) parsed = Json();
+    remains.zeros = remains.zeros || line.size() != text.size();
+    remains.cut = cut;
     if (!parsed.is_null() || !cut) use(line, parsed);
   }
+  if (file.bad() || !file.eof()) fail_as_system("cannot read", path);
+  return remains;
 }
 
 bool is_later(const Json& line, int64_t step) {
@@ -42,29 +55,29 @@ bool is_later(const Json& line, int64_t step) {
   return step >= 0 && found != line.end() && found->is_number() && found->get<double>() > static_cast<double>(step);
 }
 
-// The lines of a file, each ended by a newline, that a run resumed at `step` keeps; and those that are none.
-struct SortedLines {
-  std::string kept;
-  std::string broken;
+// What a run resumed at `step` does not keep of a file.
+struct Leavings {
+  bool any = false;
+  bool zeros = false;
+  std::string broken;  // lines that are no objects
   int64_t num_broken = 0;
 };
 
-SortedLines sort_lines(const std::string& text, int64_t step) {
-  SortedLines sorted;
-  sorted.kept.reserve(text.size() + 1);
-  for_each_line(text, [&](std::string_view line, const Json& parsed) {
-    if (parsed.is_null()) {
-      sorted.broken.append(line).append("\n");
-      ++sorted.num_broken;
-    } else if (!is_later(parsed, step)) {
-      sorted.kept.append(line).append("\n");
-    }
+Leavings leavings_of(const std::filesystem::path& path, int64_t step) {
+  Leavings found;
+  const Remains remains = for_each_line(path, [&](std::string_view line, const Json& parsed) {
+    found.any = found.any || parsed.is_null() || is_later(parsed, step);
+    if (!parsed.is_null()) return;
+    found.broken.append(line).append("\n");
+    ++found.num_broken;
   });
-  return sorted;
+  found.zeros = remains.zeros;
+  found.any = found.any || remains.zeros || remains.cut;
+  return found;
 }
 
 // Adds what cannot be read to a file beside `path`, before it goes from there.
-void put_aside(const SortedLines& lines, const std::filesystem::path& path) {
+void put_aside(const Leavings& lines, const std::filesystem::path& path) {
   std::filesystem::path aside = path;
   aside += ".broken";
   std::string text = std::filesystem::exists(aside) ? read_file(aside) : "";
@@ -73,16 +86,25 @@ void put_aside(const SortedLines& lines, const std::filesystem::path& path) {
               " lines that are no JSON objects: they are now in " + aside.string() + ", all others are kept");
 }
 
+// Replaces the file by its lines that a run resumed at `step` keeps.
+void keep_lines(const std::filesystem::path& path, int64_t step) {
+  DurableFile file(path);
+  for_each_line(path, [&](std::string_view line, const Json& parsed) {
+    if (parsed.is_null() || is_later(parsed, step)) return;
+    file.write(line.data(), line.size());
+    file.write("\n", 1);
+  });
+  file.commit();
+}
+
 }  // namespace
 
 JsonlWriter::JsonlWriter(const std::filesystem::path& path, int64_t resume_step) : path_(path) {
   if (std::filesystem::is_regular_file(path)) {  // not a pipe or a device
-    const std::string text = read_file(path);
-    const SortedLines lines = sort_lines(text, resume_step);
-    if (lines.num_broken > 0) put_aside(lines, path);
-    if (text.find('\0') != std::string::npos)
-      log_warning("zero bytes, as a power cut leaves, removed from " + path.string());
-    if (lines.kept != text) replace_file(path, lines.kept);
+    const Leavings leavings = leavings_of(path, resume_step);
+    if (leavings.num_broken > 0) put_aside(leavings, path);
+    if (leavings.zeros) log_warning("zero bytes, as a power cut leaves, removed from " + path.string());
+    if (leavings.any) keep_lines(path, resume_step);
   }
   file_ = std::fopen(path.c_str(), "abe");
   if (file_ == nullptr) throw Error("cannot open " + path.string() + ": " + std::strerror(errno));
@@ -101,7 +123,7 @@ bool is_event(const Json& line, const char* name) { return line.is_object() && l
 
 std::vector<Json> read_jsonl(const std::filesystem::path& path) {
   std::vector<Json> lines;
-  for_each_line(read_file(path), [&](std::string_view, Json& parsed) { lines.push_back(std::move(parsed)); });
+  for_each_line(path, [&](std::string_view, Json& parsed) { lines.push_back(std::move(parsed)); });
   return lines;
 }
 

@@ -1,5 +1,8 @@
 #include "parallel/agree.h"
 
+#include <chrono>
+#include <future>
+
 #include "base/errors.h"
 
 namespace switchyard {
@@ -55,14 +58,50 @@ void require_same(Group& group, const std::string& what, const std::string& text
                          " than rank 0: all ranks must be started alike");
 }
 
-void run_where(Group& group, bool here, const std::function<void()>& action) {
-  std::string problem;
-  std::exception_ptr own;
-  if (here) {
+namespace {
+
+// How long a rank that works lets the others wait for a sign of life.
+constexpr auto kSignOfLife = std::chrono::milliseconds(200);
+
+bool all_are(Group& group, bool done) {
+  const torch::Tensor count = torch::full({1}, done ? 1.0 : 0.0, torch::kFloat64);
+  group.all_reduce(count).wait();
+  return count.item<double>() == group.size();
+}
+
+// Runs `action` here, and returns when it has ended on all ranks. It has a thread of its own, while those of all ranks
+// meet again and again: it may take longer than the time after which a silent rank counts as lost.
+std::exception_ptr run_among(Group& group, bool here, const std::function<void()>& action) {
+  std::exception_ptr thrown;
+  const auto caught = [&] {
     try {
-      action();
+      if (here) action();
+    } catch (const std::exception&) {
+      thrown = std::current_exception();
+    }
+  };
+  if (group.size() == 1 || !here) {
+    caught();
+    while (group.size() > 1 && !all_are(group, true)) {
+    }
+  } else {
+    const std::future<void> work = std::async(std::launch::async, caught);
+    while (!all_are(group, work.wait_for(kSignOfLife) == std::future_status::ready)) {
+    }
+    work.wait();
+  }
+  return thrown;
+}
+
+}  // namespace
+
+void run_where(Group& group, bool here, const std::function<void()>& action) {
+  const std::exception_ptr own = run_among(group, here, action);
+  std::string problem;
+  if (own) {
+    try {
+      std::rethrow_exception(own);
     } catch (const std::exception& error) {
-      own = std::current_exception();
       problem = error.what();
       if (problem.empty()) problem = "an error without a message";
     }

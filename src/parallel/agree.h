@@ -21,7 +21,8 @@ std::vector<std::string> gather_texts(Group& group, const std::string& text);
 void require_same(Group& group, const std::string& what, const std::string& text);
 
 // Runs `action` on the ranks where `here`, then goes on together; what it throws there comes out there, and as a
-// DistributedError with the same message on all others. Collectives: as gather_texts().
+// DistributedError with the same message on all others. It may take as long as it likes, in a thread of its own, and
+// must not use `group`. Collectives: all-reduces while it runs, then as gather_texts().
 void run_where(Group& group, bool here, const std::function<void()>& action);
 
 // The same on the group's first rank.

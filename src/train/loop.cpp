@@ -26,10 +26,10 @@ bool evaluation_is_due(const RunState& state, const fs::path& folder) {
   });
 }
 
-void Trainer::restore(const Checkpoint& checkpoint, const ResumeOptions& options) {
-  const bool partial = options.allow_architecture_change;
-  load_weights(checkpoint.model, model_, step_, *world_, partial, "the model");
-  load_tensors(checkpoint.optimizer, optimizer_pieces(step_, *world_), partial, "the optimizer state");
+void Trainer::restore(const Checkpoint& checkpoint, const fs::path& path, bool partial) {
+  load_weights(open_tensors(path, TensorKind::kModel), model_, step_, *world_, partial, "the model");
+  load_tensors(open_tensors(path, TensorKind::kOptimizer), optimizer_pieces(step_, *world_), partial,
+               "the optimizer state");
   step_.optimizer().set_steps(optimizer_steps(checkpoint));
   state_ = restore_state(checkpoint);
   state_.evaluation_due = evaluation_is_due(state_, folder_);
@@ -66,6 +66,7 @@ void Trainer::announce() const {
                      precision_name(config_.training.precision), device_.str().c_str(), at::get_num_threads(),
                      describe(*world_).c_str()));
   warn_if_not_causal(config_);
+  warn_of_budget(config_, dataset_, sampler_);
   if (!config_.moe) return;
   const int64_t layers = num_moe_layers(config_);
   const MoeConfig& moe = *config_.moe;

@@ -44,9 +44,8 @@ bool evaluation_is_due(const RunState& state, const std::filesystem::path& folde
 
 class Trainer {
  public:
-  // `checkpoint` null: from the start. config.model.vocab_size must be set. Every rank makes one; together they train.
-  Trainer(const Config& config, Dataset dataset, const Checkpoint* checkpoint, const ResumeOptions& options,
-          const std::shared_ptr<World>& world)
+  // A run from step 1. config.model.vocab_size must be set. Every rank makes one; together they train.
+  Trainer(const Config& config, Dataset dataset, const std::shared_ptr<World>& world)
       : config_(config),
         world_(world),
         dataset_(std::move(dataset)),
@@ -57,19 +56,20 @@ class Trainer {
         spikes_(config.training.spike),
         alarm_(config.metrics.alarm),
         probe_(static_cast<int64_t>(dataset_.domains.size())),
-        folder_(config.run.dir) {
-    if (checkpoint != nullptr) restore(*checkpoint, options);
-  }
+        folder_(config.run.dir) {}
 
-  // Replaces the initial weights; `where` is named where they don't fit.
-  void start_with(const TensorMap& weights, const std::string& where) {
-    load_weights(weights, model_, step_, *world_, /*partial=*/false, where);
+  // Goes on from a checkpoint, which lies at `path` and has been verified; its tensors are read there, each rank its
+  // share. `partial`: what fits is taken. Throws CheckpointError.
+  void restore(const Checkpoint& checkpoint, const std::filesystem::path& path, bool partial);
+  // Replaces the initial weights by those of a checkpoint.
+  void start_with(const std::filesystem::path& checkpoint) {
+    load_weights(open_tensors(checkpoint, TensorKind::kModel), model_, step_, *world_, /*partial=*/false,
+                 checkpoint.string());
   }
 
   TrainOutcome run();
 
  private:
-  void restore(const Checkpoint& checkpoint, const ResumeOptions& options);
   void announce() const;
   // `log` is null but on the first rank, here and below.
   void train_one_step(RunLog* log);

@@ -31,14 +31,7 @@ void route(LoadedModel& loaded, const TokenBatch& batch, int64_t domain, const B
 
 }  // namespace
 
-Dataset open_dataset_of(const LoadedModel& loaded) {
-  Dataset dataset = open_dataset(loaded.config);
-  if (dataset.tokenizer->serialize() != loaded.tokenizer->serialize()) {
-    throw DataError(
-        "data.sources now give another tokenizer than the checkpoint's: its tokens would mean something else");
-  }
-  return dataset;
-}
+Dataset open_dataset_of(const LoadedModel& loaded) { return open_dataset(loaded.config, *loaded.tokenizer); }
 
 void require_experts(const LoadedModel& loaded, const std::string& path) {
   if (!loaded.config.moe) throw ConfigError(path + " is a dense model: it has no routing");

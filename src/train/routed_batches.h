@@ -21,7 +21,7 @@ struct RoutedBatch {
 };
 using BatchUser = std::function<void(const RoutedBatch&)>;
 
-// The data section of a checkpoint's configuration. Throws DataError where it gives another tokenizer by now.
+// The data section of a checkpoint's configuration, in tokens of the checkpoint's tokenizer. Throws DataError.
 Dataset open_dataset_of(const LoadedModel& loaded);
 // Throws ConfigError where the model is dense.
 void require_experts(const LoadedModel& loaded, const std::string& path);

@@ -9,6 +9,7 @@
 #include "base/logging.h"
 #include "base/text.h"
 #include "config/load.h"
+#include "config/router_keys.h"
 #include "model/accounting.h"
 
 namespace switchyard {
@@ -49,6 +50,9 @@ void RunLog::start(int64_t step, const Config& config) {
                       {"top_k", config.moe ? config.moe->top_k : 0},
                       {"tokens_per_step", *config.training.global_batch_size * config.training.seq_length},
                       {"max_steps", config.training.max_steps}};
+  if (const std::string reason = why_evaluation_looks_ahead(config); !reason.empty()) {
+    line["evaluation_looks_ahead"] = reason;
+  }
   lines_.write(line);
   if (events_) events_->text("config", "```yaml\n" + dump_config(config) + "```\n", step);
 }

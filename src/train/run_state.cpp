@@ -62,7 +62,7 @@ Checkpoint make_initial_checkpoint(TensorMap model, const Config& config, const 
   Checkpoint checkpoint;
   checkpoint.model = std::move(model);
   checkpoint.trainer = trainer_json(RunState{}, /*optimizer_steps=*/0, "none");
-  checkpoint.files = {{kConfigFile, dump_config(config)}, {kTokenizerFile, tokenizer.serialize()}};
+  checkpoint.files = {{kConfigFile, dump_config_of_weights(config)}, {kTokenizerFile, tokenizer.serialize()}};
   return checkpoint;
 }
 
@@ -71,29 +71,27 @@ Checkpoint make_checkpoint(const RunState& state, int64_t optimizer_steps, const
   Checkpoint checkpoint;
   checkpoint.step = state.step;
   checkpoint.trainer = trainer_json(state, optimizer_steps, data_fingerprint);
-  checkpoint.files = {{kConfigFile, dump_config(config)}, {kTokenizerFile, tokenizer.serialize()}};
+  checkpoint.files = {{kConfigFile, dump_config_of_weights(config)}, {kTokenizerFile, tokenizer.serialize()}};
   return checkpoint;
 }
 
-void load_tensors(const TensorMap& from, const std::vector<TensorPiece>& to, bool partial, const std::string& where) {
-  const torch::NoGradGuard no_grad;
+void load_tensors(const TensorSource& from, const std::vector<TensorPiece>& to, bool partial,
+                  const std::string& where) {
   std::vector<std::string> problems;
   std::set<std::string> wanted;
   for (const TensorPiece& piece : to) {
     wanted.insert(piece.name);
-    const auto found = from.find(piece.name);
-    if (found == from.end()) {
+    const auto found = from.tensors().find(piece.name);
+    if (found == from.tensors().end()) {
       problems.push_back(in_quotes(piece.name) + " is missing");
-    } else if (found->second.sizes() != piece.shape) {
-      problems.push_back(c10::str(in_quotes(piece.name), " is ", found->second.sizes(), " instead of ",
-                                  torch::IntArrayRef(piece.shape)));
+    } else if (found->second.shape != piece.shape) {
+      problems.push_back(c10::str(in_quotes(piece.name), " is ", torch::IntArrayRef(found->second.shape),
+                                  " instead of ", torch::IntArrayRef(piece.shape)));
     } else {
-      const int64_t size = piece.data.numel();
-      torch::Tensor into = piece.data;
-      into.copy_(found->second.reshape(-1).narrow(0, piece.begin, size).view(into.sizes()));
+      from.read(piece);
     }
   }
-  for (const auto& [name, tensor] : from) {
+  for (const auto& [name, tensor] : from.tensors()) {
     if (!wanted.contains(name)) problems.push_back(in_quotes(name) + " is not part of this model");
   }
   if (problems.empty()) return;
@@ -180,7 +178,7 @@ std::vector<TensorPiece> model_pieces(Transformer& model, TrainingStep& step, Wo
 
 }  // namespace
 
-void load_weights(const TensorMap& from, Transformer& model, TrainingStep& step, World& world, bool partial,
+void load_weights(const TensorSource& from, Transformer& model, TrainingStep& step, World& world, bool partial,
                   const std::string& where) {
   load_tensors(from, model_pieces(model, step, world), partial, where);
   step.weights_changed();
@@ -271,8 +269,13 @@ LoadedModel load_model(const std::filesystem::path& path, const std::vector<std:
   LoadedModel loaded;
   loaded.step = checkpoint.step;
   loaded.config = checkpoint_config(checkpoint, folder, overrides);
-  const auto changes = architecture_changes(checkpoint_config(checkpoint, folder, {}), loaded.config);
+  const Config own = checkpoint_config(checkpoint, folder, {});
+  const auto changes = architecture_changes(own, loaded.config);
   if (!changes.empty()) throw ConfigError("the checkpoint holds another model: " + changes.front());
+  if (loaded.config.data.tokenizer != own.data.tokenizer) {
+    throw ConfigError("data.tokenizer can't be " + in_quotes(loaded.config.data.tokenizer) + ": " + folder.string() +
+                      " has its own tokenizer, with which any data.sources are read; leave it out");
+  }
   loaded.tokenizer = checkpoint_tokenizer(checkpoint, folder);
   if (!loaded.config.model.vocab_size)
     throw CheckpointError(folder.string() + "/config.yaml: model.vocab_size is missing");

@@ -38,10 +38,10 @@ Checkpoint make_initial_checkpoint(TensorMap model, const Config& config, const 
 
 // Copies the whole tensors of `from` into the pieces `to`. Missing, left-over or differently shaped ones are a
 // CheckpointError that names them all, unless `partial`: then those that fit are taken and the others logged.
-void load_tensors(const TensorMap& from, const std::vector<TensorPiece>& to, bool partial, const std::string& where);
+void load_tensors(const TensorSource& from, const std::vector<TensorPiece>& to, bool partial, const std::string& where);
 
 // The same into the weights and buffers that `step` trains `model` with.
-void load_weights(const TensorMap& from, Transformer& model, TrainingStep& step, World& world, bool partial,
+void load_weights(const TensorSource& from, Transformer& model, TrainingStep& step, World& world, bool partial,
                   const std::string& where);
 
 // The reverse of make_checkpoint. Throws CheckpointError naming the key of trainer.json that is missing or wrong.

@@ -4,10 +4,11 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/cuda.h>
 
-#include <thread>
-
 #include "base/errors.h"
+#include "base/logging.h"
 #include "base/random.h"
+#include "base/system.h"
+#include "base/text.h"
 #include "ops/waiting_threads.h"
 
 namespace switchyard {
@@ -36,10 +37,32 @@ torch::Device choose_device(DeviceKind wanted, int local_rank, const Gpus& gpus)
 
 void set_threads(const Config& config, const Launch& launch) {
   int64_t threads = config.training.num_threads;
-  const auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
-  if (threads == 0) threads = std::max<int64_t>(1, cores / launch.local_world_size);
+  const int64_t share = std::max<int64_t>(1, allowed_cores() / launch.local_world_size);
+  if (threads == 0) threads = threads_of_environment().value_or(share);
   at::set_num_threads(static_cast<int>(threads));
   if (threads > 1) share_cores();  // a single one waits for nobody
+}
+
+void warn_of_budget(const Config& config, const Dataset& dataset, const TrainingSampler& sampler) {
+  // Muennighoff et al. 2023, "Scaling Data-Constrained Language Models": up to about four epochs, repeated text is
+  // worth nearly what new text is.
+  constexpr double kManyPasses = 4;
+  const int64_t steps = config.training.max_steps;
+  if (config.schedule.warmup_steps > steps) {
+    log_warning(
+        formatted("schedule.warmup_steps is %ld, more than training.max_steps (%ld): the learning rate never "
+                  "reaches optimizer.lr",
+                  config.schedule.warmup_steps, steps));
+  }
+  std::string passes;
+  for (size_t d = 0; d < dataset.domains.size(); ++d) {
+    const double count = sampler.epoch(steps * *config.training.global_batch_size, static_cast<int64_t>(d));
+    if (count <= kManyPasses) continue;
+    passes += (passes.empty() ? "" : ", ") + formatted("%s %.1f times", dataset.domains[d].name.c_str(), count);
+  }
+  if (passes.empty()) return;
+  log_info("by step " + std::to_string(steps) + " the run has read " + passes +
+           ": beyond about four passes, repeated text teaches little");
 }
 
 torch::ScalarType compute_type(const Config& config) {
@@ -55,7 +78,7 @@ torch::ScalarType compute_type(const Config& config) {
 }
 
 Config with_vocabulary(Config config, int64_t tokenizer_vocab_size) {
-  config.model.vocab_size = config.model.vocab_size.value_or(tokenizer_vocab_size);
+  config.model.vocab_size.follow(tokenizer_vocab_size);
   return config;
 }
 

@@ -25,9 +25,12 @@ Gpus gpus_of_machine();
 // Decided once, where a process joins (World::device()) or loads a model (LoadedModel::device). Throws ConfigError if
 // cuda is asked for and absent, or has fewer GPUs than this machine has ranks.
 torch::Device choose_device(DeviceKind wanted, int local_rank, const Gpus& gpus);
-// Sets the number of threads of ATen's operations: training.num_threads, or where that is 0, one per core, the cores
-// shared by the ranks of this machine. Several threads then wait as ops/waiting_threads.h says.
+// Sets the number of threads of ATen's operations: training.num_threads, or where that is 0, OMP_NUM_THREADS, or where
+// that is not set, one per core that this process may use, the cores shared by the ranks of this machine. Several
+// threads then wait as ops/waiting_threads.h says.
 void set_threads(const Config& config, const Launch& launch);
+// Says where a run's length does not go with its warm-up, or with the size of its texts.
+void warn_of_budget(const Config& config, const Dataset& dataset, const TrainingSampler& sampler);
 // The type of activations and matrix products.
 torch::ScalarType compute_type(const Config& config);
 

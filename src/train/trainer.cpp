@@ -24,12 +24,15 @@ void log_into(const fs::path& folder, const World& world) {
   log_to_file(folder / (world.rank() == 0 ? std::string("log.txt") : formatted("log-rank-%05d.txt", world.rank())));
 }
 
-Config open_data(const Config& config, Dataset& dataset, World& world) {
+// `tokenizer`: that of a checkpoint to go on from; null: the one that data.tokenizer makes.
+Config open_data(const Config& config, const Tokenizer* tokenizer, Dataset& dataset, World& world) {
   set_threads(config, world.launch());
+  const auto open = [&] { dataset = tokenizer == nullptr ? open_dataset(config) : open_dataset(config, *tokenizer); };
   // One rank of each machine prepares what is missing; the others then find it.
   const bool prepares = world.launch().local_rank == 0;
-  run_where(world.control(), prepares, [&] { dataset = open_dataset(config); });
-  if (!prepares) dataset = open_dataset(config);
+  run_where(world.control(), prepares, open);
+  run_where(world.control(), !prepares, open);
+  require_same(world.control(), "set of tokens (texts, tokenizer or prepared shards differ)", dataset.fingerprint);
   num_validation_batches(dataset, config);  // throws where a text is too short, which the first evaluation would find
   return with_vocabulary(config, dataset.tokenizer->vocab_size());
 }
@@ -65,31 +68,36 @@ void refuse_changes(const Config& before, const Config& config, const std::strin
   }
 }
 
-// The weights of the checkpoint `folder` that a run of `config` can begin with.
-TensorMap starting_weights(const fs::path& folder, const Config& config, const Tokenizer& tokenizer) {
-  Checkpoint checkpoint = load_checkpoint(folder, {.optimizer = false});
-  const auto changes = architecture_changes(checkpoint_config(checkpoint, folder, {}), config);
+// A checkpoint without its tensors: what they have to fit is looked at before they are read.
+Checkpoint head_of(const fs::path& path) { return load_checkpoint(path, {.model = false, .optimizer = false}); }
+
+// Throws ConfigError unless a run of `config` can begin with the weights of `folder`, which are of a model of `before`.
+void require_fit(const Config& before, const std::string& folder, const Config& config) {
+  const auto changes = architecture_changes(before, config);
   if (!changes.empty()) {
-    std::string text = folder.string() + " is of another architecture:";
+    std::string text = folder + " is of another architecture:";
     for (const std::string& change : changes) text += "\n  " + change;
-    throw ConfigError(text + "\nto take its model section: extends: " + (folder / kResolvedConfig).string());
+    throw ConfigError(text + "\nto take its model section: extends: " + (fs::path(folder) / kResolvedConfig).string());
   }
-  if (checkpoint_tokenizer(checkpoint, folder)->serialize() != tokenizer.serialize()) {
-    throw ConfigError("data.tokenizer gives another tokenizer than that of " + folder.string() +
-                      ": its tokens would mean something else");
-  }
-  return std::move(checkpoint.model);
 }
 
 // A run from step 1, with the weights of the checkpoint `from`, random ones where that is "". What may fail does so
 // before `make_folder`: a start that failed leaves nothing behind.
-TrainOutcome train_from_start(const Config& requested, const std::string& from, const std::shared_ptr<World>& world,
+TrainOutcome train_from_start(Config requested, const std::string& from, const std::shared_ptr<World>& world,
                               const std::function<void(const Config& config)>& make_folder) {
+  std::unique_ptr<Tokenizer> tokenizer;
+  if (!from.empty()) {
+    const Checkpoint checkpoint = head_of(from);
+    const Config before = checkpoint_config(checkpoint, from, {});
+    if (!requested.model.vocab_size) requested.model.vocab_size = *before.model.vocab_size;
+    require_fit(before, from, requested);
+    tokenizer = checkpoint_tokenizer(checkpoint, from);
+    log_info("text is read with the tokenizer of " + from);
+  }
   Dataset dataset;
-  const Config config = open_data(requested, dataset, *world);
-  const auto tokenizer = dataset.tokenizer;
-  Trainer trainer(config, std::move(dataset), nullptr, {}, world);
-  if (!from.empty()) trainer.start_with(starting_weights(from, config, *tokenizer), from);
+  const Config config = open_data(requested, tokenizer.get(), dataset, *world);
+  Trainer trainer(config, std::move(dataset), world);
+  if (!from.empty()) trainer.start_with(from);
   make_folder(config);
   return trainer.run();
 }
@@ -128,19 +136,24 @@ void say_changes(const Config& before, const Config& config, const RunState& sta
 TrainOutcome go_on(const Config& requested, const fs::path& path, const ResumeOptions& options,
                    const std::shared_ptr<World>& world) {
   const fs::path folder = requested.run.dir;
-  const Checkpoint checkpoint = load_checkpoint(path);
+  const Checkpoint checkpoint = head_of(path);
   const RunState state = restore_state(checkpoint);
   if (state.step >= requested.training.max_steps && !evaluation_is_due(state, folder)) {
     log_info(formatted("%s is finished: step %ld of %ld; to train longer: training.max_steps=N", folder.c_str(),
                        state.step, requested.training.max_steps));
+    if (!options.overrides.empty()) log_warning("nothing is left to train, so that the overrides change nothing");
     return TrainOutcome::kAlreadyFinished;
   }
   Dataset dataset;
-  const Config config = open_data(requested, dataset, *world);
   const Config before = checkpoint_config(checkpoint, path, {});
+  // Another data.tokenizer is meant to be another one: refuse_changes() has its say then.
+  const auto tokenizer =
+      requested.data.tokenizer == before.data.tokenizer ? checkpoint_tokenizer(checkpoint, path) : nullptr;
+  const Config config = open_data(requested, tokenizer.get(), dataset, *world);
   refuse_changes(before, config, data_fingerprint(checkpoint), dataset, options);
   say_changes(before, config, state);
-  Trainer trainer(config, std::move(dataset), &checkpoint, options, world);
+  Trainer trainer(config, std::move(dataset), world);
+  trainer.restore(checkpoint, path, options.allow_architecture_change);
   on_first(world->control(), [&] {
     note_saved(folder);
     replace_file(folder / kResolvedConfig, dump_config(config));
@@ -161,12 +174,23 @@ TrainOutcome resume(const Config& requested, const ResumeOptions& options, const
     return find_latest_checkpoint(folder / "checkpoints").value_or("").string();
   });
   if (!path.empty()) return go_on(requested, path, options, world);
-  const std::string from = from_first(world->control(), [&] { return source_to_start_over(folder); });
+  const std::string from = from_first(world->control(), [&] {
+    const std::string source = source_to_start_over(folder);
+    if (!source.empty()) verify_checkpoint(source);
+    return source;
+  });
   log_warning(folder.string() + " has no checkpoint yet: starting over from its configuration" +
               (from.empty() ? "" : " and the weights of " + from));
   return train_from_start(requested, from, world, [&](const Config& config) {
     on_first(world->control(), [&] { begin_run(folder, read_run_mark(folder), config); });
   });
+}
+
+// The checkpoint that `path` means, all of its files held against their checksums.
+fs::path verified_checkpoint(const fs::path& path) {
+  const fs::path found = resolve_checkpoint(path);
+  if (found == path) verify_checkpoint(found);  // of a folder of checkpoints, the newest that is whole was taken
+  return found;
 }
 
 // Whether the launcher has started this run again after a failure, and not a command that was refused before.
@@ -190,7 +214,7 @@ TrainOutcome train_new(const Config& requested, const fs::path& from) {
       require_room_for_run(folder);
     });
     const std::string source = from_first(
-        world->control(), [&]() -> std::string { return from.empty() ? "" : resolve_checkpoint(from).string(); });
+        world->control(), [&]() -> std::string { return from.empty() ? "" : verified_checkpoint(from).string(); });
     return train_from_start(requested, source, world, [&](const Config& config) {
       on_first(world->control(), [&] {
         create_folders(folder);
@@ -206,6 +230,11 @@ TrainOutcome train_new(const Config& requested, const fs::path& from) {
 TrainOutcome train_resume(const fs::path& folder, const ResumeOptions& options) {
   require_run(folder);
   Config requested = load_config(folder / kResolvedConfig, options.overrides);
+  const auto moves = [](const std::string& text) { return text.starts_with("run.dir="); };
+  if (std::any_of(options.overrides.begin(), options.overrides.end(), moves)) {
+    throw ConfigError("run.dir can't be changed on resuming: the run is in " + folder.string() +
+                      "; to go on elsewhere, copy or move that folder and resume it there");
+  }
   requested.run.dir = folder.string();
   return with_world(requested, [&](const std::shared_ptr<World>& world) { return resume(requested, options, world); });
 }

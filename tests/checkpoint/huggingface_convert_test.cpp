@@ -283,6 +283,33 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{HfFamily::kGpt2, "activation_function", "gelu"},
         BadConfig{HfFamily::kGpt2, "scale_attn_by_inverse_layer_idx", true}));
 
+TEST(HfConfig, AnAbsentKeyHasTheValueOfItsClass) {
+  Json json(to_hf_config(HfFamily::kDeepseekV3, family_config(HfFamily::kDeepseekV3), 0));
+  json["num_hidden_layers"] = 4;
+  json["n_routed_experts"] = 16;
+  json["num_experts_per_tok"] = 3;
+  for (const char* key :
+       {"first_k_dense_replace", "routed_scaling_factor", "n_group", "topk_group", "norm_topk_prob", "q_lora_rank"}) {
+    json.erase(key);
+  }
+  const Config third = from_hf_config(json, "c").config;
+  EXPECT_EQ(third.moe->first_k_dense, 3);
+  EXPECT_EQ(third.moe->router.scale, 2.5);
+  EXPECT_EQ(third.moe->router.num_groups, 8);
+  EXPECT_EQ(third.moe->router.top_groups, 4);
+  EXPECT_TRUE(third.moe->router.normalize);
+  EXPECT_EQ(third.model.latent_attention->q_lora_rank, 1536);
+  json["q_lora_rank"] = nullptr;  // said, and not absent
+  EXPECT_EQ(from_hf_config(json, "c").config.model.latent_attention->q_lora_rank, std::nullopt);
+  for (const auto& [family, coefficient] :
+       {std::pair(HfFamily::kMixtral, 1e-3), {HfFamily::kQwen3Moe, 1e-3}, {HfFamily::kOlmoe, 1e-2}}) {
+    Json plain(to_hf_config(family, family_config(family), 0));
+    plain.erase("router_aux_loss_coef");
+    const MoeConfig moe = *from_hf_config(plain, "c").config.moe;
+    EXPECT_DOUBLE_EQ(moe.aux_loss_coeff, coefficient * static_cast<double>(moe.top_k));
+  }
+}
+
 TEST(HfConfig, RefusesScaledRotaryAngles) {
   Json json(to_hf_config(kSmall, family_config(kSmall), 0));
   json["rope_parameters"] = {{"rope_type", "yarn"}, {"rope_theta", 1e4}};

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/errors.h"
+#include "tests/support/allocation_meter.h"
 #include "tests/support/temporary_folder.h"
 
 namespace switchyard {
@@ -23,7 +24,7 @@ class Pieces : public testing::Test {
   }
   std::string error() const {
     try {
-      read_pieces(paths_);
+      TensorSource(paths_).read_all();
     } catch (const CheckpointError& error) {
       return error.what();
     }
@@ -44,15 +45,70 @@ TEST_F(Pieces, PartsOfSeveralFilesBecomeWholeTensors) {
     paths_.push_back(folder_ / std::to_string(rank));
     write_pieces(paths_.back(), pieces);
   }
-  const TensorMap tensors = read_pieces(paths_);
+  const TensorMap tensors = TensorSource(paths_).read_all();
   ASSERT_EQ(tensors.size(), 2U);
   EXPECT_TRUE(torch::equal(tensors.at("split"), whole));
   EXPECT_TRUE(torch::equal(tensors.at("alone"), range(0, 3)));
 }
 
+TEST_F(Pieces, APartIsReadByItself) {
+  const Tensor whole = range(0, 24).view({2, 3, 4});
+  for (int64_t rank = 0; rank < 3; ++rank) {
+    paths_.push_back(folder_ / std::to_string(rank));
+    write_pieces(paths_.back(), {{"split", whole.view(-1).narrow(0, 8 * rank, 8), {2, 3, 4}, 8 * rank}});
+  }
+  file({{"alone", whole}});
+  const TensorSource of_files(paths_);
+  const TensorSource of_memory(
+      TensorMap{{"split", whole}, {"alone", whole.transpose(0, 2).contiguous().transpose(0, 2)}});
+  int compared = 0;
+  for (const TensorSource* source : {&of_files, &of_memory}) {
+    for (const char* name : {"split", "alone"}) {
+      EXPECT_EQ(source->tensors().at(name).shape, (std::vector<int64_t>{2, 3, 4}));
+      for (int64_t begin = 0; begin < 24; ++begin) {
+        for (int64_t end = begin; end <= 24; ++end, ++compared) {
+          const Tensor part = torch::full({end - begin}, -1, torch::kFloat64);  // of another type
+          source->read({name, part, {2, 3, 4}, begin});
+          EXPECT_TRUE(torch::equal(part, range(begin, end).to(torch::kFloat64))) << name << begin << ":" << end;
+        }
+      }
+      const Tensor strided = torch::zeros({4, 3, 2}).permute({2, 1, 0});
+      source->read({name, strided, {2, 3, 4}});
+      EXPECT_TRUE(torch::equal(strided, whole));
+    }
+  }
+  EXPECT_EQ(compared, 4 * 324);
+}
+
+TEST_F(Pieces, OnlyWhatIsReadIsAllocated) {
+  file({{"large", torch::zeros({1 << 20})}});
+  const Tensor part = torch::ones({16});
+  auto& meter = test::AllocationMeter::installed();
+  const int64_t before = meter.live();
+  meter.restart_peak();
+  const TensorSource source(paths_);
+  source.read({"large", part, {1 << 20}, 64});
+  EXPECT_TRUE(torch::equal(part, torch::zeros({16})));
+  EXPECT_LT(meter.peak() - before, 4096);
+}
+
+TEST_F(Pieces, ATensorThatIsNotAlignedInItsFileIsRead) {
+  // A header of a length that is no multiple of 4, as other writers may leave it.
+  const std::string header = R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}} )";
+  ASSERT_NE((8 + header.size()) % 4, 0U);
+  const uint64_t size = header.size();
+  const float values[] = {1.5F, -2.0F};
+  std::string bytes(reinterpret_cast<const char*>(&size), 8);
+  bytes += header;
+  bytes.append(reinterpret_cast<const char*>(values), 8);
+  paths_.push_back(folder_ / "odd");
+  test::spill(paths_.back(), bytes);
+  EXPECT_TRUE(torch::equal(TensorSource(paths_).read_all().at("x"), torch::tensor({1.5F, -2.0F})));
+}
+
 TEST_F(Pieces, ANameInBracketsThatIsNoPartIsAName) {
   file({{"odd[1:0]", range(0, 1)}, {"odd[a:b]", range(0, 2)}});
-  EXPECT_EQ(read_pieces(paths_).size(), 2U);
+  EXPECT_EQ(TensorSource(paths_).read_all().size(), 2U);
 }
 
 TEST_F(Pieces, HolesOverlapsAndEndsAreNamed) {

@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <set>
 
 #include "base/random.h"
@@ -155,6 +156,44 @@ TEST(Dump, LooksLikeThis) {
   EXPECT_NE(dump_config(parse("run: {}"))
                 .find("moe: null\nmixture_of_depths: null\ndata:\n  tokenizer: byte\n  sources: []\n"),
             std::string::npos);
+}
+
+TEST(Dump, WhatFollowsStaysOpen) {
+  Config config = parse("model: {hidden_size: 128, head_dim: 16}\nmoe: {}\ntraining: {micro_batch_size: 4}");
+  config.model.vocab_size.follow(65);  // the tokenizer's
+  const std::string dump = dump_config(config);
+  EXPECT_NE(dump.find("\n  head_dim: 16\n"), std::string::npos) << dump;
+  EXPECT_NE(dump.find("\n  num_key_value_heads: null  # 4: num_attention_heads\n"), std::string::npos) << dump;
+  EXPECT_NE(dump.find("\n  vocab_size: null  # 65: the tokenizer's"), std::string::npos) << dump;
+  EXPECT_NE(dump.find("\n    init_scale: null  # 0.1: "), std::string::npos) << dump;
+  const Config again = parse(dump, {"training.micro_batch_size=6", "model.hidden_size=64"});
+  EXPECT_EQ(again.training.global_batch_size, 6);
+  EXPECT_EQ(again.model.intermediate_size, 192);
+  EXPECT_EQ(again.moe->intermediate_size, 192);
+  EXPECT_EQ(again.model.head_dim, 16);
+  EXPECT_FALSE(again.model.vocab_size);
+  // Beside weights all shapes are spelt out.
+  const Config pinned = parse(dump_config_of_weights(config), {"training.micro_batch_size=6"});
+  EXPECT_EQ(pinned.training.global_batch_size, 6);
+  EXPECT_TRUE(pinned.model.vocab_size.given());
+  EXPECT_EQ(pinned.model.vocab_size, 65);
+  EXPECT_TRUE(pinned.moe->intermediate_size.given());
+}
+
+TEST(Dump, EveryKeyThatFollowsSaysFromWhat) {
+  Config config = config_with_every_section();
+  const std::function<void(const Fields&)> check = [&](const Fields& fields) {
+    for (const Field& field : fields) {
+      if (const auto* section = std::get_if<SectionValue>(&field.value)) check(section->fields);
+      if (const auto* optional = std::get_if<OptionalSectionValue>(&field.value)) check(optional->fields());
+      const auto* integer = std::get_if<IntegerValue>(&field.value);
+      const auto* real = std::get_if<RealValue>(&field.value);
+      const bool follows =
+          (integer != nullptr && integer->target.index() == 2) || (real != nullptr && real->target.index() == 2);
+      EXPECT_TRUE(!follows || !field.fallback.empty()) << field.key;
+    }
+  };
+  check(fields_of(config));
 }
 
 TEST(Dump, DecimalsAreShortAndReadAsNumbersEverywhere) {

@@ -75,7 +75,7 @@ TEST(Load, MissingKeysFollowFromOthers) {
   EXPECT_EQ(c.moe->intermediate_size, 320);
   EXPECT_EQ(c.training.global_batch_size, 16);
   EXPECT_FALSE(c.schedule.decay_steps.has_value());
-  EXPECT_FALSE(c.model.vocab_size.has_value());
+  EXPECT_FALSE(c.model.vocab_size);
 }
 
 TEST(Load, IntermediateSizeIsTheNextMultipleOf64) {

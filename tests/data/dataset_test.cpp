@@ -256,6 +256,27 @@ TEST_F(DatasetTest, Latin1BecomesUtf8) {
   EXPECT_TRUE(text_of(open_dataset(config_), open_dataset(config_).domains[0].train).starts_with("\xe9\xe9"));
 }
 
+TEST_F(DatasetTest, TextIsReadWithTheTokenizerThatIsGiven) {
+  config_.data.tokenizer = "char";
+  const auto tokenizer = open_dataset(config_).tokenizer;
+  const fs::path own = prepared();
+  EXPECT_EQ(open_dataset(config_, *tokenizer).tokenizer->serialize(), tokenizer->serialize());
+  EXPECT_EQ(prepared(), own);  // which are these very tokens
+  write_text(folder_ / "b/more.txt", "XYZ\n   what it means\n\n");
+  const Dataset other = open_dataset(config_, *tokenizer);
+  EXPECT_EQ(other.tokenizer->serialize(), tokenizer->serialize());
+  EXPECT_NE(text_of(other, other.domains[1].train).find("entry"), std::string::npos);
+  EXPECT_NE(open_dataset(config_).tokenizer->vocab_size(), tokenizer->vocab_size());  // X, Y and Z are in that one
+  EXPECT_EQ(open_dataset(config_, *tokenizer).fingerprint, other.fingerprint);
+  const auto bytes = make_byte_tokenizer();
+  const std::string of_bytes = open_dataset(config_, *bytes).fingerprint;
+  config_.data.tokenizer = "byte";
+  EXPECT_EQ(open_dataset(config_).fingerprint, of_bytes);
+  // The file of a tokenizer may be gone.
+  config_.data.tokenizer = "sentencepiece:" + (folder_ / "none.model").string();
+  EXPECT_EQ(open_dataset(config_, *bytes).fingerprint, of_bytes);
+}
+
 TEST_F(DatasetTest, AFailureLeavesNothingHalfDone) {
   const std::string fingerprint = open_dataset(config_).fingerprint;
   write_text(folder_ / "a/bad.gz", "not gzip");

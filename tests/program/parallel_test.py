@@ -1,5 +1,6 @@
 """Several ranks of the built program on one machine: launchers, layouts, faults."""
 
+import fcntl
 import json
 import os
 import random
@@ -46,15 +47,15 @@ class Ranks(ProgramTest):
             **more,
         }
 
-    def launch(self, size, *arguments, ranks=None, per_rank=None, binaries=None, **more):
-        """Starts ranks of `size`; per_rank gives a rank arguments of its own, binaries a program."""
+    def launch(self, size, *arguments, ranks=None, per_rank=None, binaries=None, folders=None, **more):
+        """Starts ranks of `size`; per_rank gives a rank arguments of its own, binaries a program, folders a place."""
         port = free_port()
         processes = []
         for rank in ranks if ranks is not None else range(size):
             own = (per_rank or {}).get(rank, ())
             process = subprocess.Popen(
                 [(binaries or {}).get(rank, BINARY), *map(str, arguments), *own],
-                cwd=self.folder,
+                cwd=(folders or {}).get(rank, self.folder),
                 env=self.environment(rank, size, port, **more),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -249,6 +250,31 @@ class Faults(Ranks):
     def test_another_configuration_on_one_rank(self):
         for text in self.finish_all(self.start(2, TIMEOUT, per_rank={1: ["optimizer.lr=0.5"]}), 1):
             self.assertIn("rank 1 started with another configuration than rank 0", text)
+        self.assertFalse((self.folder / "run").exists())
+
+    def test_work_of_one_rank_may_take_longer_than_the_time_out(self):
+        self.switchyard("prepare", "config.yaml")
+        (path,) = (self.folder / "shards").glob("*.lock")
+        with path.open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # so that rank 0 waits for the data, and rank 1 for rank 0
+            processes = self.launch(2, "train", "config.yaml", "run.dir=run", SHORT_TIMEOUT)
+            time.sleep(10)
+            self.assertEqual([process.poll() for process in processes], [None, None])
+        self.finish_all(processes)
+
+    def test_other_texts_on_one_machine(self):
+        """Two machines, each with a cache of its own: one is of older texts, whose sizes and times are the same."""
+        other = self.folder / "other"
+        other.mkdir()
+        config = self.folder / "config.yaml"
+        self.switchyard("prepare", config, cwd=other)
+        text = self.folder / "texts/text0.txt"
+        times = text.stat()
+        text.write_bytes(bytes(reversed(text.read_bytes())))
+        os.utime(text, ns=(times.st_atime_ns, times.st_mtime_ns))
+        arguments = ("train", config, f"run.dir={self.folder / 'run'}", TIMEOUT)
+        for text in self.run_ranks(2, *arguments, expect=1, folders={1: other}, LOCAL_RANK="0", LOCAL_WORLD_SIZE="1"):
+            self.assertIn("rank 1 started with another set of tokens", text)
         self.assertFalse((self.folder / "run").exists())
 
     def test_another_program_on_one_rank(self):

@@ -116,6 +116,70 @@ class Refusals(ProgramTest):
         self.assertFalse((self.folder / "missing").exists())
 
 
+class OtherTexts(ProgramTest):
+    """A model's text is read with the model's tokenizer, whatever a tokenizer made of the text would be."""
+
+    def setUp(self):
+        super().setUp()
+        self.prepare_tiny(training={"max_steps": 4})
+        self.train("run")
+        write_texts(self.folder / "texts", files=4, seed=5)
+        (self.folder / "texts/text0.txt").write_text("0123456789 XYZ\n" * 30)  # none of which it knows
+
+    def vocabulary(self, run):
+        return json.loads(self.switchyard("inspect", run, "--json").stdout)["vocab_size"]
+
+    def test_evaluation(self):
+        found = json.loads(self.switchyard("eval", "run", "--json").stdout)
+        self.assertGreater(found["val_loss"], 0)
+        self.assertIn("data.tokenizer", self.switchyard("eval", "run", "data.tokenizer=byte", expect=2).stderr)
+
+    def test_going_on(self):
+        self.resume("run", "training.max_steps=6", "--allow-data-change")
+        self.assertEqual(self.newest("run").name, "step-00000006")
+        first, last = (json.loads((step / "tokenizer.json").read_text()) for step in self.checkpoints("run"))
+        self.assertEqual(first, last)
+
+    def test_beginning_with_its_weights(self):
+        self.train("tuned", "--from", "run")
+        self.resume("tuned", "training.max_steps=6")
+        tokenizers = {(self.newest(run) / "tokenizer.json").read_bytes() for run in ("run", "tuned")}
+        self.assertEqual(len(tokenizers), 1)
+        self.train("bytes", "--from", "run", "data.tokenizer=byte")  # its own all the same
+        self.assertEqual(self.vocabulary("bytes"), self.vocabulary("run"))
+
+
+class OpenDefaults(ProgramTest):
+    """What follows another key goes on following it, in a run, a printed configuration and a checkpoint's."""
+
+    def setUp(self):
+        super().setUp()
+        self.prepare_tiny(training={"max_steps": 4, "global_batch_size": None}, eval={"interval": 0})
+        self.train("run")
+
+    def test_a_larger_micro_batch_on_resuming(self):
+        done = self.resume("run", "training.max_steps=6", "training.micro_batch_size=4")
+        self.assertIn("training.global_batch_size was 2 and is now 4", done.stderr)
+
+    def test_changing_a_printed_configuration(self):
+        printed = self.switchyard("config", "config.yaml").stdout
+        self.assertRegex(printed, r"  head_dim: null  # 8: hidden_size / num_attention_heads\n")
+        (self.folder / "printed.yaml").write_text(printed)
+        for source in ("printed.yaml", "run/config.yaml"):
+            wider = self.switchyard("inspect", source, "model.hidden_size=32", "--json").stdout
+            plain = self.switchyard("inspect", "config.yaml", "model.hidden_size=32", "--json").stdout
+            self.assertEqual(json.loads(wider), json.loads(plain), source)
+
+    def test_tuning_from_a_checkpoint(self):
+        self.write_config("tune.yaml", run=None, model=None, moe=None, data=None, optimizer=None, eval=None)
+        tune = json.loads((self.folder / "tune.yaml").read_text())
+        del tune["training"]["global_batch_size"]
+        tune["extends"] = str(self.newest("run") / "config.yaml")
+        (self.folder / "tune.yaml").write_text(json.dumps(tune))
+        self.switchyard("train", "tune.yaml", "--from", "run", "run.dir=tuned", "training.micro_batch_size=3")
+        self.assertEqual(self.lines("tuned", "train")[-1]["tokens"], 12 * 3 * 16)
+
+
 class Finished(ProgramTest):
     def setUp(self):
         super().setUp()
@@ -136,6 +200,12 @@ class Finished(ProgramTest):
         self.resume("run", "training.max_steps=8")
         self.assert_same_run("run", "whole")
         self.assertIn("finished", self.resume("run").stderr)
+
+    def test_what_an_override_cannot_change_is_said(self):
+        self.train("run")
+        self.assertIn("overrides change nothing", self.resume("run", "optimizer.lr=1e-4").stderr)
+        self.assertIn("run.dir can't be changed", self.resume("run", "run.dir=other", expect=2).stderr)
+        self.assertFalse((self.folder / "other").exists())
 
     def test_from_elsewhere_and_after_a_move(self):
         self.train("whole", "training.max_steps=8")

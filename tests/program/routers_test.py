@@ -52,6 +52,7 @@ class Routers(ProgramTest):
                 found = self.switchyard("eval", run, "--json")
                 self.assertEqual(json.loads(found.stdout)["val_loss"], self.lines(run, "eval")[-1]["val_loss"])
                 self.assertEqual("looks at later tokens" in found.stderr, name in LOOK_AHEAD)
+                self.assertEqual("evaluation_looks_ahead" in self.lines(run, "start")[0], name in LOOK_AHEAD)
                 ask = ("generate", run, "--prompt", "abc", "--max-new-tokens", "3", "--temperature", "0")
                 done = self.switchyard(*ask, expect=2 if name in LOOK_AHEAD else 0)
                 self.assertEqual(done.stdout.startswith("abc"), name not in LOOK_AHEAD)

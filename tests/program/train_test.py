@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import re
+import shutil
 import struct
 import unittest
 
@@ -28,6 +31,38 @@ FIELDS = {
     "eval": {"step", "val_loss", "perplexity"},
     "routing": {"step", "layer", "load", "max_violation", "entropy", "dead_experts", "dropped_fraction"},
 }
+
+
+class Advice(ProgramTest):
+    """What a user may not have meant is said, and what the environment asks for is done."""
+
+    def setUp(self):
+        super().setUp()
+        self.prepare_tiny(training={"max_steps": 2, "num_threads": 0}, eval={"interval": 0})
+
+    def threads(self, **variables):
+        shutil.rmtree(self.folder / "run", ignore_errors=True)
+        environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+        text = self.train("run", env=environment | variables).stderr
+        return int(re.search(r"(\d+) threads", text).group(1))
+
+    def test_length_of_the_run(self):
+        quiet = self.train("quiet").stderr
+        self.assertNotIn("warmup_steps is", quiet)
+        self.assertNotIn("passes", quiet)
+        self.assertIn("schedule.warmup_steps is 3, more than", self.train("warm", "schedule.warmup_steps=3").stderr)
+        text = self.train("long", "training.max_steps=1200", "training.log_interval=600", "schedule.warmup_steps=0").stderr
+        self.assertRegex(text, r"by step 1200 the run has read words \d+\.\d times: beyond about four passes")
+
+    def test_threads(self):
+        cores = len(os.sched_getaffinity(0))
+        self.assertEqual(self.threads(), cores)
+        self.assertEqual(self.threads(OMP_NUM_THREADS="1"), 1)
+        self.assertEqual(self.threads(OMP_NUM_THREADS="1", TORCHELASTIC_RUN_ID="none"), cores)
+        shutil.rmtree(self.folder / "run")
+        one = {min(os.sched_getaffinity(0))}
+        text = self.train("run", preexec_fn=lambda: os.sched_setaffinity(0, one)).stderr
+        self.assertIn(" 1 threads", text)
 
 
 class SampleConfig(ProgramTest):

@@ -23,7 +23,7 @@ const std::vector<TensorPiece> kTargets =
 
 TEST(LoadTensors, NamesEverythingThatDoesNotFit) {
   const std::string error = error_of([] {
-    load_tensors({{"a", torch::ones({3, 2})}, {"c", torch::ones({1})}}, kTargets, false, "file");
+    load_tensors(TensorMap{{"a", torch::ones({3, 2})}, {"c", torch::ones({1})}}, kTargets, false, "file");
   });
   EXPECT_NE(error.find("'a' is [3, 2] instead of [2, 3]"), std::string::npos) << error;
   EXPECT_NE(error.find("'b' is missing"), std::string::npos) << error;
@@ -32,7 +32,7 @@ TEST(LoadTensors, NamesEverythingThatDoesNotFit) {
 
 TEST(LoadTensors, PartialTakesWhatFits) {
   const NamedTensors targets = {{"a", torch::zeros({2, 3})}, {"b", torch::zeros({4})}};
-  load_tensors({{"a", torch::ones({3, 2})}, {"b", torch::ones({4})}}, whole_pieces(targets), true, "file");
+  load_tensors(TensorMap{{"a", torch::ones({3, 2})}, {"b", torch::ones({4})}}, whole_pieces(targets), true, "file");
   EXPECT_EQ(targets[0].second.sum().item<double>(), 0);
   EXPECT_EQ(targets[1].second.sum().item<double>(), 4);
 }

@@ -60,7 +60,7 @@ void read_common(const JsonKeys& keys, HfFamily family, Config& config) {
 
 void read_heads(const JsonKeys& keys, ModelConfig& model) {
   model.num_key_value_heads = keys.integer("num_key_value_heads", model.num_attention_heads);
-  model.head_dim = keys.maybe_integer("head_dim");
+  if (const auto width = keys.maybe_integer("head_dim")) model.head_dim = *width;
 }
 
 void read_window(const JsonKeys& keys, ModelConfig& model) {
@@ -78,9 +78,8 @@ void read_experts(const JsonKeys& keys, bool normalize, Config& config) {
 }
 
 // There: one mean over all layers, top_k at balance. See hf_aux_loss_coeff in config_json.cpp.
-void read_aux_loss(const JsonKeys& keys, MoeConfig& moe) {
-  if (keys.find("router_aux_loss_coef") == nullptr) return;
-  moe.aux_loss_coeff = keys.real("router_aux_loss_coef", 0) * static_cast<double>(moe.top_k);
+void read_aux_loss(const JsonKeys& keys, double otherwise, MoeConfig& moe) {
+  moe.aux_loss_coeff = keys.real("router_aux_loss_coef", otherwise) * static_cast<double>(moe.top_k);
   moe.aux_loss_layers = AuxLossLayers::kMean;
 }
 
@@ -116,13 +115,14 @@ void read_qwen3_moe(const JsonKeys& keys, Config& config) {
   const bool all = std::count(moe.layer_freq.begin(), moe.layer_freq.end(), 0) == 0;
   if (all || moe.layer_freq.size() == 1) moe.layer_freq = {1};
   keys.require(all || config.model.num_layers > 1, "mlp_only_layers", "leaves no layer with experts");
-  read_aux_loss(keys, *config.moe);
+  read_aux_loss(keys, 1e-3, *config.moe);
 }
 
+// What a key that is absent stands for is what the family's class in transformers has then.
 void read_deepseek(const JsonKeys& keys, bool third, Config& config) {
   LatentAttentionConfig& latent = config.model.latent_attention.emplace();
   latent.kv_lora_rank = keys.integer("kv_lora_rank");
-  latent.q_lora_rank = keys.maybe_integer("q_lora_rank");
+  latent.q_lora_rank = keys.has("q_lora_rank") ? keys.maybe_integer("q_lora_rank") : 1536;
   latent.qk_nope_head_dim = keys.integer("qk_nope_head_dim");
   latent.qk_rope_head_dim = keys.integer("qk_rope_head_dim");
   latent.v_head_dim = keys.integer("v_head_dim");
@@ -131,10 +131,10 @@ void read_deepseek(const JsonKeys& keys, bool third, Config& config) {
   moe.top_k = keys.integer("num_experts_per_tok");
   moe.num_shared_experts = keys.integer("n_shared_experts");
   moe.intermediate_size = keys.integer("moe_intermediate_size");
-  moe.first_k_dense = keys.integer("first_k_dense_replace", 0);
+  moe.first_k_dense = keys.integer("first_k_dense_replace", third ? 3 : 0);
   keys.require(keys.integer("moe_layer_freq", 1) == 1, "moe_layer_freq", "is not 1");
   RouterConfig& router = moe.router;
-  router.scale = keys.real("routed_scaling_factor", 1);
+  router.scale = keys.real("routed_scaling_factor", third ? 2.5 : 1);
   const bool normalize = keys.flag("norm_topk_prob", third);
   keys.require(!normalize || moe.top_k > 1, "norm_topk_prob", "is true with a single choice");
   keys.require(third || !normalize, "norm_topk_prob", "is true, which transformers does not compute for deepseek_v2");
@@ -150,8 +150,8 @@ void read_deepseek(const JsonKeys& keys, bool third, Config& config) {
     router.expert_bias = true;
   }
   if (third || method == "group_limited_greedy") {
-    router.num_groups = keys.integer("n_group", 1);
-    router.top_groups = keys.integer("topk_group", 1);
+    router.num_groups = keys.integer("n_group", third ? 8 : 1);
+    router.top_groups = keys.integer("topk_group", third ? 4 : 1);
   }
   if (router.num_groups > 1) router.group_score = third ? GroupScore::kTopTwoSum : GroupScore::kMax;
 }
@@ -193,7 +193,7 @@ void read_family(const JsonKeys& keys, HfFamily family, Config& config) {
       read_heads(keys, config.model);
       read_window(keys, config.model);
       read_experts(keys, /*normalize=*/true, config);
-      read_aux_loss(keys, *config.moe);
+      read_aux_loss(keys, 1e-3, *config.moe);
       break;
     case HfFamily::kQwen3Moe:
       keys.integer("num_key_value_heads");
@@ -204,7 +204,7 @@ void read_family(const JsonKeys& keys, HfFamily family, Config& config) {
       config.model.qk_norm = QkNorm::kFull;
       keys.require(keys.find("clip_qkv") == nullptr, "clip_qkv", "is set; queries and keys are not clipped here");
       read_experts(keys, keys.flag("norm_topk_prob", false), config);
-      read_aux_loss(keys, *config.moe);
+      read_aux_loss(keys, 1e-2, *config.moe);
       break;
     case HfFamily::kDeepseekV2:
     case HfFamily::kDeepseekV3:

@@ -20,6 +20,7 @@ class JsonKeys {
   void require(bool holds, const std::string& key, const std::string& what) const;
 
   const Json* find(const std::string& key) const;
+  bool has(const std::string& key) const { return json_.contains(key); }  // null is there, too
   // Whole numbers from 0 to 2^53. Without `otherwise` the key must be there.
   int64_t integer(const std::string& key) const;
   int64_t integer(const std::string& key, int64_t otherwise) const { return maybe_integer(key).value_or(otherwise); }

@@ -102,6 +102,7 @@ const kFactNames = {
   parameters: "Parameters", active_parameters: "Active parameters", total_parameters: "Parameters", num_layers: "Layers",
   num_experts: "Experts a layer", top_k: "Experts a token", hidden_size: "Hidden size", vocab_size: "Vocabulary",
   seq_length: "Sequence length", global_batch_size: "Sequences a step", tokens_per_step: "Tokens a step", flops_per_token: "FLOPs a token", max_steps: "Planned steps", time: "Started",
+  evaluation_looks_ahead: "Validation loss looks ahead",
 };
 
 function factText(key, value) {
