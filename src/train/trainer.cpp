@@ -30,6 +30,7 @@ Config open_data(const Config& config, Dataset& dataset, World& world) {
   const bool prepares = world.launch().local_rank == 0;
   run_where(world.control(), prepares, [&] { dataset = open_dataset(config); });
   if (!prepares) dataset = open_dataset(config);
+  require_same(world.control(), "content of data.sources", dataset.fingerprint);  // machines may have other files
   num_validation_batches(dataset, config);  // throws where a text is too short, which the first evaluation would find
   return with_vocabulary(config, dataset.tokenizer->vocab_size());
 }

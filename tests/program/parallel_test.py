@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import setup_test_python
-from support import BINARY, HANG_SECONDS, ProgramTest
+from support import BINARY, HANG_SECONDS, ProgramTest, write_texts
 
 # What no test waits for, unless a rank really hangs.
 TIMEOUT = "parallel.timeout=60"
@@ -258,6 +258,20 @@ class Faults(Ranks):
             file.write(b"x")
         for text in self.finish_all(self.start(2, TIMEOUT, binaries={1: str(other)}), 1):
             self.assertIn("rank 1 started with another program than rank 0", text)
+
+    def test_other_texts_on_another_machine(self):
+        """Machines are played by two ranks that are the first of theirs, one of which sees another folder `texts`."""
+        write_texts(self.folder / "others", seed=3)
+        sees_others = self.folder / "sees-others"
+        mount = 'mount --bind others texts && exec "$@"'
+        sees_others.write_text(f"#!/bin/sh\nexec unshare -m sh -c '{mount}' sh {BINARY} \"$@\"\n")
+        sees_others.chmod(0o755)
+        if subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode != 0:
+            self.skipTest("no mount namespaces here")
+        processes = self.start(2, TIMEOUT, binaries={1: str(sees_others)}, LOCAL_RANK="0", LOCAL_WORLD_SIZE="1")
+        for text in self.finish_all(processes, 1):
+            self.assertIn("rank 1 started with another content of data.sources than rank 0", text)
+        self.assertFalse((self.folder / "run").exists())
 
     def test_kills_while_saving_lose_nothing(self):
         stream = random.Random(3)
