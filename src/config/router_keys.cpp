@@ -58,8 +58,13 @@ std::vector<std::string> router_keys(RouterType type) {
   return {};
 }
 
-bool can_be_balanced(RouterType type) {
-  return type != RouterType::kHash && type != RouterType::kRandom && type != RouterType::kSoftMixture;
+bool needs_global_load(const Config& config) {
+  if (!config.moe || config.moe->aux_loss_scope != AuxLossScope::kGlobalBatch || config.moe->aux_loss_coeff == 0) {
+    return false;
+  }
+  const RouterType type = config.moe->router.type;
+  if (type == RouterType::kSoftMixture) return config.moe->aux_loss_choices == AuxLossChoices::kFirst;
+  return type != RouterType::kHash && type != RouterType::kRandom;
 }
 
 std::string why_not_causal(const Config& config) {

@@ -16,8 +16,9 @@ const std::string& router_name(RouterType type);
 // The keys of moe.router that have an effect with a scheme, besides 'type'.
 std::vector<std::string> router_keys(RouterType type);
 
-// Whether the balancing loss can change the choices: not where a hash or chance makes them, nor where all experts work.
-bool can_be_balanced(RouterType type);
+// Whether the balancing loss is of the load of the whole step's batch, and can change the choices that make this load:
+// not where a hash or chance makes them, nor where all experts work, unless first choices alone count.
+bool needs_global_load(const Config& config);
 
 // Why a model of this configuration can't but look at later tokens, so that it can't generate; "" where it can.
 std::string why_not_causal(const Config& config);

@@ -4,6 +4,7 @@
 
 #include "base/errors.h"
 #include "base/text.h"
+#include "config/router_keys.h"
 #include "model/accounting.h"
 #include "model/accounting_block.h"
 
@@ -47,13 +48,9 @@ double half_of_all_reduce(const Parameters& of) {
          of.expert_bytes * (of.expert_ranks - 1) / of.expert_ranks;
 }
 
-bool balances_global_batch(const Config& config) {
-  return config.moe && config.moe->aux_loss_scope == AuxLossScope::kGlobalBatch && config.moe->aux_loss_coeff > 0;
-}
-
 // Whether a pass without gradients counts the load first (train/step.h).
 bool has_counting_pass(const Config& config, const RankLayout& layout) {
-  return balances_global_batch(config) && micro_batches_of(config) > layout.ranks;
+  return needs_global_load(config) && micro_batches_of(config) > layout.ranks;
 }
 
 // How often a micro-batch's rows go to experts and back: forward, in a counting pass, and where blocks run again.
@@ -83,7 +80,7 @@ double statistics_bytes(const Config& config, const RankLayout& layout) {
   double bytes = 8 * kBytesOfInteger * others;  // loss, its parts, norm
   if (!config.moe) return bytes;
   const double experts = as_double(config.moe->num_experts);
-  const double sums = (2 * experts + 2) + (balances_global_batch(config) ? experts : 0);
+  const double sums = (2 * experts + 2) + (needs_global_load(config) ? experts : 0);
   return bytes + 2 * as_double(num_moe_layers(config)) * sums * kBytesOfInteger * others / as_double(layout.ranks);
 }
 

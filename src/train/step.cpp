@@ -170,7 +170,7 @@ Tensor TrainingStep::with_auxiliary(const ModelOutput& output, const Tensor& lm,
   sums.auxiliary.clear();
   if (!output.routers.empty()) {
     // Other ranks have the rest of the batch; the only micro-batch of this one tells its load by itself.
-    if (!global_load.defined() && needs_global_load() && world_->size() > 1)
+    if (!global_load.defined() && needs_global_load(config_) && world_->size() > 1)
       global_load = loads_over_ranks(loads_of(output.routers));
     sums.auxiliary = auxiliary_losses(output.routers, *config_.moe, num_sequences, global_load);
   }
@@ -196,11 +196,6 @@ void TrainingStep::one_micro_batch(const BatchTensors& batch, double share, Tens
   accumulate_routing(routing_, output.routers, logged);
   accumulate_depths(depths_, output.depths);
   add(sums.losses, torch::stack(parts).to(torch::kFloat64) * share);
-}
-
-bool TrainingStep::needs_global_load() const {
-  return config_.moe && config_.moe->aux_loss_scope == AuxLossScope::kGlobalBatch && config_.moe->aux_loss_coeff > 0 &&
-         can_be_balanced(config_.moe->router.type);
 }
 
 // Everything that is a sum over tokens, in one all-reduce.
@@ -264,7 +259,7 @@ StepLosses TrainingStep::gradients(int64_t step, int64_t micro_batches, const Mi
   depths_ = {};
   model_->train();
   Tensor global_load;
-  if (count > 1 && needs_global_load()) global_load = count_global_load(step, first, count, source);
+  if (count > 1 && needs_global_load(config_)) global_load = count_global_load(step, first, count, source);
   const bool logged = is_logged_step(config_, step);
   model_->set_measuring(logged);
   Sums sums;

@@ -91,7 +91,6 @@ class TrainingStep {
 
  private:
   struct Sums;
-  bool needs_global_load() const;
   torch::Tensor count_global_load(int64_t step, int64_t first, int64_t count, const MicroBatchSource& source);
   torch::Tensor loads_over_ranks(torch::Tensor counts);
   torch::Tensor loads_of(const std::vector<RouterOutput>& routers) const;

@@ -92,6 +92,9 @@ TEST(Plan, BytesByHand) {
   EXPECT_DOUBLE_EQ(plan_traffic(global, {.ranks = 4, .expert_parallel = 2}).dispatch,
                    2 * 2 * (6 * 12 * 32 + 2 * 2 * 8));
   EXPECT_DOUBLE_EQ(plan_traffic(global, {.ranks = 8, .expert_parallel = 2}).dispatch, 2 * (4 * 12 * 32 + 2 * 8));
+  // Nor where the balancing loss can't change the choices.
+  const Config hash = example({"moe.aux_loss_scope=global_batch", "moe.router=hash"});
+  EXPECT_DOUBLE_EQ(plan_traffic(hash, {.ranks = 4, .expert_parallel = 2}).dispatch, whole.dispatch);
   // Blocks that run again send their rows and counts again.
   EXPECT_DOUBLE_EQ(plan_traffic(example({"training.recompute=full"}), {.ranks = 4, .expert_parallel = 2}).dispatch,
                    2 * 2 * (6 * 12 * 32 + 2 * 2 * 8));

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -219,6 +220,15 @@ class NotFinite(ProgramTest):
         self.assertEqual(train[-1]["step"], 12)
         self.assertTrue(any(line["loss"] is None or line["grad_norm"] is None for line in train))
         self.check_checkpoints("run")
+
+    def test_a_skipped_spike_leaves_the_weights(self):
+        skipping = ["training.spike.action=skip", "training.spike.window=4", "training.spike.threshold=0.1"]
+        said = self.train("run", *skipping, "training.max_steps=30", "schedule.type=constant").stderr
+        skipped = {int(step) for step in re.findall(r"step (\d+): .*update skipped", said)}
+        self.assertTrue(0 < len(skipped) < 20, skipped)
+        weights = [(path / "model.safetensors").read_bytes() for path in self.checkpoints("run")]
+        changed = {step for step in range(2, 31) if weights[step - 1] != weights[step - 2]}
+        self.assertEqual(changed, set(range(2, 31)) - skipped)
 
 
 if __name__ == "__main__":

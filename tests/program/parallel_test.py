@@ -262,7 +262,7 @@ class Faults(Ranks):
             self.assertEqual([process.poll() for process in processes], [None, None])
         self.finish_all(processes)
 
-    def test_other_texts_on_one_machine(self):
+    def test_other_texts_on_another_machine(self):
         """Two machines, each with a cache of its own: one is of older texts, whose sizes and times are the same."""
         other = self.folder / "other"
         other.mkdir()

@@ -89,11 +89,19 @@ TEST(TrainingStep, UpdateMovesParametersAndDiscardDoesNot) {
 
 // A first pass counts the load of all micro-batches, where a loss can use it.
 TEST(TrainingStep, TheLoadIsCountedBeforehandOnlyWhereBalancingHasAGradient) {
-  for (const auto& [router, passes] :
-       std::vector<std::pair<std::string, int>>{{"top_k", 2}, {"sinkhorn", 2}, {"hash", 1}, {"random", 1}}) {
-    const Config config =
-        tiny_moe_config({"moe.router=" + router, "moe.aux_loss_scope=global_batch", "moe.aux_loss_coeff=0.01",
-                         "training.micro_batch_size=1", "training.global_batch_size=3"});
+  const std::vector<std::pair<std::vector<std::string>, int>> cases = {
+      {{"moe.router=top_k"}, 2},
+      {{"moe.router=sinkhorn"}, 2},
+      {{"moe.router=hash"}, 1},
+      {{"moe.router=random"}, 1},
+      {{"moe.router=soft_mixture", "moe.top_k=4"}, 1},
+      {{"moe.router=soft_mixture", "moe.top_k=4", "moe.aux_loss_choices=first"}, 2},
+  };
+  for (const auto& [router, passes] : cases) {
+    std::vector<std::string> keys = {"moe.aux_loss_scope=global_batch", "moe.aux_loss_coeff=0.01",
+                                     "training.micro_batch_size=1", "training.global_batch_size=3"};
+    keys.insert(keys.end(), router.begin(), router.end());
+    const Config config = tiny_moe_config(keys);
     Transformer model = test::make_model(config);
     TrainingStep step(model, config);
     const Tensor tokens = test::random_tokens(config, 1, kLength + 1);
@@ -102,7 +110,7 @@ TEST(TrainingStep, TheLoadIsCountedBeforehandOnlyWhereBalancingHasAGradient) {
       ++asked;
       return BatchTensors{tokens.narrow(1, 0, kLength), tokens.narrow(1, 1, kLength).flatten(), 1};
     });
-    EXPECT_EQ(asked, 3 * passes) << router;
+    EXPECT_EQ(asked, 3 * passes) << router[0];
   }
 }
 
