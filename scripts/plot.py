@@ -30,17 +30,6 @@ LOOK = {
     "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.6, "font.size": 10, "svg.fonttype": "none",
     "svg.hashsalt": "switchyard", "legend.frameon": False, "figure.dpi": 100, "savefig.dpi": 160,
 }  # fmt: skip
-REACH = 5  # points on each side that a smoothed value is the mean of
-
-
-def smooth(values: list[float]) -> list[float]:
-    """Mean over a window around each value, narrower towards both ends: a falling curve is not shown too high."""
-    out = []
-    for i in range(len(values)):
-        reach = min(REACH, i, len(values) - 1 - i)
-        window = values[i - reach : i + reach + 1]
-        out.append(sum(window) / len(window))
-    return out
 
 
 def draw_loss(folders: list[Path], labels: list[str], figure: object) -> None:
@@ -55,7 +44,7 @@ def draw_loss(folders: list[Path], labels: list[str], figure: object) -> None:
             raise runs.RunError(f"{folder} has no training loss to draw")
         tokens, losses = map(list, zip(*points))
         axes.plot(tokens, losses, color=colour, alpha=0.2, linewidth=0.8)
-        axes.plot(tokens, smooth(losses), color=colour, linestyle=style, linewidth=1.6, label=f"{label}, training")
+        axes.plot(tokens, runs.smooth(losses), color=colour, linestyle=style, linewidth=1.6, label=f"{label}, training")
         curve = runs.validation_curve(events)
         if curve:
             axes.plot(*zip(*curve), color=colour, marker="o", markersize=4, linewidth=0, label=f"{label}, validation")
@@ -91,7 +80,7 @@ def draw_load(folder: Path, layers: list[int] | None, figure: object) -> None:
         steps = [step for step, _ in history]
         experts = len(history[0][1])
         shares = [[load[expert] * experts for _, load in history] for expert in range(experts)]
-        # White is balance; orange and purple keep apart for any colour vision.
+        # As in `switchyard report` (src/metrics/page/heat_map.js).
         picture = axes.pcolormesh(
             steps, range(experts), shares, cmap="PuOr_r", norm=TwoSlopeNorm(1, 0, 3), shading="nearest", rasterized=True
         )
@@ -206,8 +195,10 @@ def draw_trade_off(settings: list[dict[str, Any]], results: dict[str, Any], meas
     axes.margins(x=0.12, y=0.1)
     axes.set_xlabel(f"{measure.replace('_cv', ' CV').replace('_', '-')} (0 is balanced)")
     axes.set_ylabel("validation loss (nats per token)")
-    axes.legend()
-    name_points([short_name(label) for label in places], list(places.values()), [colours[label] for label in places], axes)
+    names = [short_name(label) for label in places]
+    keys = dict.fromkeys(part.partition("=")[0] for label in places for part in label.split(", ") if "=" in part)
+    axes.legend(title=f"numbers: {', '.join(keys)}" if keys else None, alignment="left")
+    name_points(names, list(places.values()), [colours[label] for label in places], axes)
 
 
 def draw_ablation(folder: Path, measure: str, figure: object) -> None:

@@ -165,3 +165,14 @@ def ask(binary: Path, command: str, config: Path, overrides: Sequence[str]) -> E
     if answer.returncode != 0:
         raise RunError(f"{' '.join(words)} ended with {answer.returncode}: {answer.stderr.strip()}")
     return json.loads(answer.stdout)
+
+
+def smooth(values: list[float]) -> list[float]:
+    """Mean over a window around each value, narrower towards both ends: a falling curve is not shown too high. The
+    window has a twentieth of the points, at most eleven of them: few points are shown as they are."""
+    out = []
+    for i in range(len(values)):
+        reach = min(5, len(values) // 40, i, len(values) - 1 - i)
+        window = values[i - reach : i + reach + 1]
+        out.append(sum(window) / len(window))
+    return out

@@ -10,6 +10,8 @@
 namespace switchyard {
 namespace {
 
+constexpr double kSignificant = 0.05;
+constexpr size_t kFewestSeeds = 3;
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 std::vector<double> column_of(const Table& table, const std::string& name) {
@@ -104,6 +106,21 @@ void compare_with_baseline(Results& results, size_t baseline) {
   for (size_t i = 0; i < p.size(); ++i) results.against_baseline[i].corrected = corrected[i];
 }
 
+// The best setting against the next best: of all pairs the one that the same numbers picked.
+std::optional<Comparison> best_against_next(const Results& results, size_t finished) {
+  std::optional<Comparison> found = compare_settings(results.settings, *results.best, *results.next);
+  if (!found) return found;
+  for (const Comparison& one : results.against_baseline) {
+    if (std::minmax(one.a, one.b) == std::minmax(found->a, found->b)) {
+      found->corrected = one.corrected;
+      return found;
+    }
+  }
+  const auto pairs = static_cast<double>(finished * (finished - 1)) / 2;
+  found->corrected = std::min(1.0, found->test.p * pairs);
+  return found;
+}
+
 std::vector<size_t> front_of(const std::vector<SettingResult>& settings, const std::string& balance) {
   std::vector<std::pair<double, double>> points;
   for (const SettingResult& setting : settings) {
@@ -168,6 +185,10 @@ std::optional<Comparison> compare_settings(const std::vector<SettingResult>& set
   return Comparison{a, b, paired, std::min(left.losses.size(), right.losses.size()), test, test.p};
 }
 
+bool is_significant(const Comparison& comparison) {
+  return comparison.count >= kFewestSeeds && comparison.corrected < kSignificant;
+}
+
 Results conclude(const Plan& plan, std::vector<RunResult> runs) {
   Results results;
   results.runs = std::move(runs);
@@ -176,11 +197,9 @@ Results conclude(const Plan& plan, std::vector<RunResult> runs) {
   }
   const std::vector<size_t> order = ranking(results.settings);
   if (!order.empty()) results.best = order[0];
-  if (order.size() > 1) {
-    results.next = order[1];
-    results.best_against_next = compare_settings(results.settings, order[0], order[1]);
-  }
+  if (order.size() > 1) results.next = order[1];
   compare_with_baseline(results, plan.baseline);
+  if (results.next) results.best_against_next = best_against_next(results, order.size());
   for (const std::string& balance : balance_measures()) results.front[balance] = front_of(results.settings, balance);
   results.conclusion = conclusion_of(plan, results);
   return results;

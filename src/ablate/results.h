@@ -52,16 +52,18 @@ struct Comparison {
   bool paired;
   size_t count;  // seeds a side
   TestResult test;
-  double corrected;  // p by Holm over all comparisons with the baseline; p itself for the other
+  double corrected;  // p by Holm over all comparisons with the baseline, or by Bonferroni over all pairs of settings
 };
 
-constexpr double kSignificant = 0.05;
+// Whether the difference is more than the seeds' noise. Two seeds are too few to say so, whatever their p.
+bool is_significant(const Comparison& comparison);
 
 struct Results {
   std::vector<RunResult> runs;          // as in the plan
   std::vector<SettingResult> settings;  // as in the plan
   std::optional<size_t> best;           // lowest mean validation loss
   std::optional<size_t> next;           // second lowest
+  // Where one of them is the baseline, the same as in against_baseline; else picked out of all pairs of settings.
   std::optional<Comparison> best_against_next;
   std::vector<Comparison> against_baseline;          // every other setting that can be compared
   std::map<std::string, std::vector<size_t>> front;  // settings on the Pareto front, by balance measure

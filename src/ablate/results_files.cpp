@@ -147,8 +147,8 @@ OrderedJson comparison_json(const Plan& plan, const Comparison& comparison) {
           {"t", comparison.test.t},
           {"df", comparison.test.df},
           {"p", comparison.test.p},
-          {"p_holm", comparison.corrected},
-          {"significant", comparison.corrected < kSignificant}};
+          {"p_corrected", comparison.corrected},
+          {"significant", is_significant(comparison)}};
 }
 
 std::string results_csv(const Plan& plan, const Results& results) {

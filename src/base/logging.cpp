@@ -2,9 +2,11 @@
 
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/ringbuffer_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <cstdlib>
 #include <memory>
 #include <utility>
 
@@ -28,6 +30,10 @@ class SafeText : public spdlog::custom_flag_formatter {
   }
   std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<SafeText>(); }
 };
+
+// What is said before there is a file for it.
+using EarlyMessages = spdlog::sinks::ringbuffer_sink_mt;
+constexpr size_t kMostEarly = 1000;
 
 void set_pattern(spdlog::sinks::sink& sink, const std::string& pattern) {
   auto formatter = std::make_unique<spdlog::pattern_formatter>();
@@ -53,7 +59,12 @@ void log_error(const std::string& message) { spdlog::error("{}", message); }
 void start_logging() {
   const auto terminal = std::make_shared<TerminalSink>();
   set_pattern(*terminal, "%H:%M:%S %^%l%$ %*");
-  auto logger = std::make_shared<spdlog::logger>("switchyard", terminal);
+  // https://no-color.org
+  if (const char* no_color = std::getenv("NO_COLOR"); no_color != nullptr && *no_color != '\0') {
+    terminal->set_color_mode(spdlog::color_mode::never);
+  }
+  const auto sinks = {spdlog::sink_ptr(terminal), spdlog::sink_ptr(std::make_shared<EarlyMessages>(kMostEarly))};
+  auto logger = std::make_shared<spdlog::logger>("switchyard", sinks);
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
 }
@@ -68,7 +79,13 @@ void log_to_file(const std::filesystem::path& path) {
   try {
     auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string());
     set_pattern(*sink, "%Y-%m-%d %H:%M:%S.%e %l %*");
-    spdlog::default_logger()->sinks().push_back(std::move(sink));
+    std::vector<spdlog::sink_ptr>& sinks = spdlog::default_logger()->sinks();
+    if (const auto early = std::dynamic_pointer_cast<EarlyMessages>(sinks.back())) {
+      for (const auto& message : early->last_raw()) sink->log(message);
+      sink->flush();
+      sinks.pop_back();
+    }
+    sinks.push_back(std::move(sink));
   } catch (const spdlog::spdlog_ex& error) {
     throw Error("cannot log to " + path.string() + ": " + error.what());
   }

@@ -144,6 +144,11 @@ std::optional<std::filesystem::path> find_latest_checkpoint(const std::filesyste
 
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& path) {
   return with_checkpoint_errors([&] {
+    if (std::filesystem::exists(path / "config.json") && !std::filesystem::exists(path / kManifestFile)) {
+      throw CheckpointError(path.string() +
+                            " is a Hugging Face folder; to make a checkpoint of it: switchyard import " +
+                            path.string() + " --out CHECKPOINT");
+    }
     if (looks_like_checkpoint(path)) {
       read_manifest(path);  // an explicit path to a partial one fails, naming what is wrong
       return path;

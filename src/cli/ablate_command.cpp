@@ -72,7 +72,8 @@ int run_ablate(const AblateOptions& options) {
   write();
   const SweepOutcome outcome = run_sweep(plan, store, jobs, write);
   const Results results = collect_results(plan, store);
-  std::printf("%s\n", results_markdown(plan, results).c_str());
+  std::printf("%s\nwrote %s, results.md, results.csv and results.json\n", results_markdown(plan, results).c_str(),
+              (plan.folder / "report.html").c_str());
   switch (outcome) {
     case SweepOutcome::kDone:
       return kExitDone;

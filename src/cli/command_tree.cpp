@@ -51,8 +51,10 @@ bool has_option(const CommandText& command, const std::vector<std::string>& name
 
 }  // namespace
 
-// `train` takes overrides after its CONFIG, as one list; `specialisation` has them as the values of an option.
-bool CommandText::takes_overrides() const { return has_option(*this, {"OVERRIDES", "--set"}) || name == "train"; }
+// `train` takes overrides after its CONFIG, `specialisation` after its checkpoints, as one list.
+bool CommandText::takes_overrides() const {
+  return has_option(*this, {"OVERRIDES"}) || name == "train" || name == "specialisation";
+}
 
 bool CommandText::takes_config() const { return has_option(*this, {"CONFIG", "PATH", "SWEEP"}); }
 

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "base/text.h"
 #include "cli/commands.h"
 #include "train/evaluation.h"
 
@@ -31,17 +32,25 @@ int run_eval(const EvalOptions& options) {
   if (options.json) {
     OrderedJson json = evaluation_json(evaluation);
     json["step"] = step;
+    json["tokens"] = evaluation.tokens;
     for (const ModalityRouting& routing : evaluation.routing) {
       json["routing_by_modality"].push_back(modality_json(routing));
     }
     std::printf("%s\n", json.dump(2).c_str());
     return kExitDone;
   }
-  std::printf("%-16s %10s %12s\n", "domain", "val_loss", "perplexity");
+  std::printf("validation loss at step %ld, nats per token\n%-16s %10s %12s %12s\n", step, "domain", "val_loss",
+              "perplexity", "tokens");
+  const auto print_row = [](const std::string& name, double loss, int64_t tokens) {
+    std::printf("%-16s %10.4f %12.3f %12s\n", name.c_str(), loss, std::exp(loss), with_thousands(tokens).c_str());
+  };
+  int64_t all = 0;
   for (const auto& [name, loss] : evaluation.domains) {
-    std::printf("%-16s %10.4f %12.3f\n", name.c_str(), loss, std::exp(loss));
+    const int64_t tokens = evaluation.tokens.at(name);
+    print_row(name, loss, tokens);
+    all += tokens;
   }
-  std::printf("%-16s %10.4f %12.3f\n", "all", evaluation.val_loss, std::exp(evaluation.val_loss));
+  print_row("all", evaluation.val_loss, all);
   print_routing(evaluation.routing);
   return kExitDone;
 }

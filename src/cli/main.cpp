@@ -18,6 +18,7 @@
 #include "base/standard_streams.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/usage_error.h"
 #include "cli/version.h"
 
 namespace {
@@ -54,17 +55,17 @@ constexpr Entry kCommands[] = {
 };
 
 // CLI11 would only say that a subcommand is required.
-void check_command_name(const std::string& name) {
-  std::vector<std::string> names;
+void check_first_word(const std::string& word) {
+  std::vector<std::string> names = {"--help", "--version", "-h"};
   for (const Entry& entry : kCommands) names.push_back(entry.name);
-  if (name.starts_with('-') || std::find(names.begin(), names.end(), name) != names.end()) return;
-  const std::string near = nearest_word(name.substr(0, 64), names);
-  throw ConfigError("there is no command " + in_quotes(name) +
+  if (std::find(names.begin(), names.end(), word) != names.end()) return;
+  const std::string near = nearest_word(word.substr(0, 64), names);
+  throw ConfigError((word.starts_with('-') ? "there is no option " : "there is no command ") + in_quotes(word) +
                     (near.empty() ? "; switchyard --help lists them" : "; did you mean '" + near + "'?"));
 }
 
 int run(int argc, char** argv) {
-  if (argc > 1) check_command_name(argv[1]);
+  if (argc > 1) check_first_word(argv[1]);
   CLI::App app("Switchyard: trains sparse mixture-of-experts transformers from a YAML file.", "switchyard");
   app.require_subcommand(1);
   app.set_version_flag("--version", version_text,
@@ -74,11 +75,16 @@ int run(int argc, char** argv) {
     CLI::App* sub = app.add_subcommand(entry.name, entry.description);
     commands[sub] = entry.add(*sub);
   }
+  if (argc <= 1) {
+    std::fputs(app.help().c_str(), stderr);
+    return kExitUsage;
+  }
   try {
     app.parse(argc, argv);
+  } catch (const CLI::Success& shows) {  // --help, --version
+    return app.exit(shows);
   } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? kExitDone : kExitUsage;
+    throw ConfigError(usage_error(app.get_subcommands().empty() ? app : *app.get_subcommands().front(), error));
   }
   return commands.at(app.get_subcommands().front())();
 }

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "base/errors.h"
 #include "base/files.h"
 #include "cli/commands.h"
 #include "metrics/report.h"
@@ -36,6 +37,12 @@ std::string plot_losses(const std::vector<std::filesystem::path>& folders) {
 
 int run_report(const ReportOptions& options) {
   const std::vector<std::filesystem::path> folders(options.runs.begin(), options.runs.end());
+  for (const std::filesystem::path& folder : folders) {
+    if (std::filesystem::exists(folder / "sweep.yaml") && std::filesystem::exists(folder / "report.html")) {
+      throw ConfigError(folder.string() + " is the folder of a sweep, whose report is there already: " +
+                        (folder / "report.html").string() + "; its runs are in " + (folder / "runs").string());
+    }
+  }
   const std::filesystem::path out =
       options.out.empty() ? folders.front() / "report.html" : std::filesystem::path(options.out);
   replace_file(out, render_report(folders));

@@ -143,8 +143,7 @@ end
 // What zsh's _arguments takes for one option: '--steps[Timed steps]:value:_files'.
 std::string zsh_option(const OptionText& option) {
   const std::string meaning = replaced(option.meaning, {{"[", "("}, {"]", ")"}, {":", "\\:"}});
-  const std::string action = option.name == "--set" ? "_switchyard_keys" : "_files";
-  return quoted(option.name + "[" + meaning + "]" + (option.value.empty() ? "" : ":value:" + action));
+  return quoted(option.name + "[" + meaning + "]" + (option.value.empty() ? "" : ":value:_files"));
 }
 
 std::string zsh_options(const std::vector<OptionText>& options) {

@@ -1,7 +1,9 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
+#include "base/errors.h"
 #include "base/files.h"
 #include "cli/commands.h"
 #include "metrics/page.h"
@@ -11,8 +13,7 @@ namespace switchyard {
 namespace {
 
 struct SpecialisationCommandOptions {
-  std::vector<std::string> checkpoints;
-  std::vector<std::string> overrides;
+  std::vector<std::string> arguments;  // checkpoints and overrides
   SpecialisationOptions study;
   std::string out;
   bool json = false;
@@ -34,7 +35,13 @@ void print_table(const OrderedJson& checkpoint) {
 }
 
 int run_specialisation(const SpecialisationCommandOptions& options) {
-  const OrderedJson result = study_specialisation(options.checkpoints, options.overrides, options.study);
+  std::vector<std::string> checkpoints, overrides;
+  for (const std::string& word : options.arguments) {
+    const bool is_override = word.find('=') != std::string::npos && !std::filesystem::exists(word);
+    (is_override ? overrides : checkpoints).push_back(word);
+  }
+  if (checkpoints.empty()) throw ConfigError("specialisation needs a checkpoint folder, or a run folder");
+  const OrderedJson result = study_specialisation(checkpoints, overrides, options.study);
   if (!options.out.empty()) {
     const OrderedJson& all = result["checkpoints"];
     const std::string title = all.size() == 1 ? all[0]["name"].get<std::string>()
@@ -55,10 +62,10 @@ int run_specialisation(const SpecialisationCommandOptions& options) {
 
 Command add_specialisation(CLI::App& app) {
   auto options = std::make_shared<SpecialisationCommandOptions>();
-  app.add_option("CHECKPOINT", options->checkpoints,
-                 "Checkpoint folders, or run folders (their newest); of several the first one's data is used")
+  app.add_option("CHECKPOINT", options->arguments,
+                 "Checkpoint folders, or run folders (their newest), of which the first one's data is used; then "
+                 "key=value, for instance eval.batches=0 for all validation data")
       ->required();
-  app.add_option("--set", options->overrides, "key=value, for instance eval.batches=0 for all validation data");
   app.add_option("--out", options->out, "The HTML file to write; default: none");
   app.add_option("--shufflings", options->study.shufflings, "Of labels, for what chance alone gives")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))

@@ -1,7 +1,9 @@
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <memory>
 
 #include "base/errors.h"
+#include "base/text.h"
 #include "cli/commands.h"
 #include "config/load.h"
 #include "train/trainer.h"
@@ -19,11 +21,19 @@ struct TrainOptions {
 TrainOutcome train(TrainOptions& options) {
   if (!options.resume.empty()) {
     if (!options.from.empty()) throw ConfigError("--from is for a new run, not for --resume");
+    if (!options.arguments.empty() && options.arguments.front().find('=') == std::string::npos) {
+      throw ConfigError("--resume takes the configuration out of the run folder: leave out " +
+                        in_quotes(options.arguments.front()) + ", and write what is to differ as key=value");
+    }
     options.resume_options.overrides = options.arguments;
     return train_resume(options.resume, options.resume_options);
   }
   if (options.arguments.empty()) throw ConfigError("train needs a CONFIG file, or --resume RUN_DIR");
   const std::string config = options.arguments.front();
+  if (std::filesystem::exists(std::filesystem::path(config) / "run.json")) {
+    throw ConfigError(config + " is the folder of a run: to go on with it, train --resume " + config +
+                      "; to start another one like it, train " + config + "/config.yaml run.dir=NEW");
+  }
   options.arguments.erase(options.arguments.begin());
   return train_new(load_config(config, options.arguments), options.from);
 }

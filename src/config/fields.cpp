@@ -10,7 +10,11 @@ namespace {
 
 Fields run_fields(RunConfig& c) {
   return {
-      text("dir", c.dir, "Folder that the run writes to, relative to the working directory; must be new or empty."),
+      text(
+          "dir", c.dir,
+          "Folder that the run writes to, relative to the working directory or, with '~/', to the home folder; must be "
+          "new or empty.",
+          TextRule::kFolder),
       integer("seed", c.seed, {0, std::numeric_limits<int64_t>::max()},
               "Seed of everything random: initialisation, data order, dropout, sampling."),
   };
@@ -49,7 +53,9 @@ Fields data_fields(DataConfig& c) {
       make("sources", std::move(sources), "Named text domains.", {}),
       real("validation_fraction", c.validation_fraction, {0, 0.5, true}, "Share of the documents kept for validation."),
       text("cache_dir", c.cache_dir,
-           "Folder for tokenizers and token shards, relative to the working directory; runs share it."),
+           "Folder for tokenizers and token shards, relative to the working directory or, with '~/', to the home "
+           "folder; runs share it.",
+           TextRule::kFolder),
       integer("tokenizer_sample_bytes", c.tokenizer_sample_bytes, {1024, int64_t{1} << 36},
               "Text that a sentencepiece tokenizer is trained on.", {.unit = "bytes"}),
   };

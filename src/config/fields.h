@@ -46,7 +46,7 @@ struct RealValue {
 struct FlagValue {
   bool* target;
 };
-enum class TextRule { kAny, kSourceName, kTokenizer };
+enum class TextRule { kAny, kSourceName, kTokenizer, kFolder };
 struct TextValue {
   std::string* target;
   TextRule rule;

@@ -29,6 +29,10 @@ Config config_of_tree(const YamlNode& tree, Problems& problems) {
 
 Config load_config(const std::filesystem::path& path_or_preset, const std::vector<std::string>& overrides) {
   const std::filesystem::path path = preset_or_path(path_or_preset.string());
+  if (std::filesystem::is_directory(path)) {
+    throw ConfigError(path.string() + " is a folder, where a YAML file or preset:NAME is expected" +
+                      (std::filesystem::exists(path / "config.yaml") ? "; it holds a config.yaml" : ""));
+  }
   std::string text;
   try {
     text = read_file(path, kMostConfigBytes);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "config/other_names.h"
 #include "config/scalars.h"
 #include "config/texts.h"
 
@@ -66,6 +67,9 @@ class Reader {
     std::string hint = "known keys here: " + known_keys(fields);
     if (path.empty() && entry.key == "extends") {
       hint = "'extends' stands at the top of a file";
+    } else if (std::string key = key_called(entry.key); !key.empty()) {
+      hint = "did you mean '" + key + "'?";
+      readings_.bad.insert(std::move(key));
     } else if (!near.empty()) {
       hint = "did you mean '" + near + "'?";
       readings_.bad.insert(path + near);

@@ -37,9 +37,10 @@ OrderedJson schema_of(const TextValue& value) {
   OrderedJson schema = {{"type", "string"}, {"minLength", 1}};
   switch (value.rule) {
     case TextRule::kAny:
+    case TextRule::kFolder:
       break;
     case TextRule::kSourceName:
-      schema["pattern"] = "^[^./][^/]*$";
+      schema["pattern"] = "^[A-Za-z0-9_-][A-Za-z0-9_.-]*$";
       break;
     case TextRule::kTokenizer:
       schema["pattern"] = "^(byte|char|sentencepiece|sentencepiece:.+)$";

@@ -9,16 +9,18 @@
 namespace switchyard {
 namespace {
 
-constexpr size_t kLongestName = 100;
-
 bool has_control_characters(const std::string& text) { return shortened(text, text.size()) != text; }
 
-// Names become parts of file names and of metric tags.
-std::string name_problem(const std::string& name) {
-  const bool fits = name.size() <= kLongestName && name.front() != '.' && name.find('/') == std::string::npos;
-  return fits ? ""
-              : "is " + in_quotes(name) + "; a name has at most " + std::to_string(kLongestName) +
-                    " bytes, no '/', and does not start with '.'";
+std::string expand_home(std::string& path) {
+  if (!path.starts_with("~/")) {
+    return "";
+  }
+  const char* home = std::getenv("HOME");
+  if (home == nullptr || *home == '\0') {
+    return "starts with '~/', but HOME is not set";
+  }
+  path = home + path.substr(1);
+  return "";
 }
 
 std::string read_tokenizer(const YamlNode& node, std::string& tokenizer) {
@@ -43,13 +45,18 @@ std::string read_tokenizer(const YamlNode& node, std::string& tokenizer) {
 
 }  // namespace
 
+std::string name_problem(const std::string& name) {
+  static constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+  const bool fits = !name.empty() && name.size() <= 100 && name.front() != '.' &&
+                    name.find_first_not_of(kAllowed) == std::string::npos;
+  return fits ? ""
+              : "is " + in_quotes(name) +
+                    "; a name has 1 to 100 letters, digits, '_', '-' or '.', and does not begin with '.'";
+}
+
 std::string make_absolute(std::string& path, const Place& place) {
-  if (path.starts_with("~/")) {
-    const char* home = std::getenv("HOME");
-    if (home == nullptr || *home == '\0') {
-      return "starts with '~/', but HOME is not set";
-    }
-    path = home + path.substr(1);
+  if (std::string what = expand_home(path); !what.empty()) {
+    return what;
   }
   path = (place.source->folder / path).lexically_normal().string();
   return !has_control_characters(path) ? "" : "leads to a folder whose name is not plain UTF-8 text";
@@ -73,6 +80,8 @@ std::string read_text(const YamlNode& node, TextRule rule, std::string& value) {
       return name_problem(node.text);
     case TextRule::kTokenizer:
       return read_tokenizer(node, value);
+    case TextRule::kFolder:
+      return expand_home(value);
   }
   return "";
 }

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/new_folder.h"
 #include "base/text.h"
+#include "config/texts.h"
 #include "data/cache.h"
 #include "data/prepare.h"
 
@@ -19,13 +20,6 @@ namespace switchyard {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A domain's name becomes a file's name.
-bool is_domain_name(const std::string& name) {
-  static constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
-  return !name.empty() && name.size() <= 100 && name.front() != '.' &&
-         name.find_first_not_of(kAllowed) == std::string::npos;
-}
 
 void check_sources(const std::vector<SourceConfig>& sources) {
   if (sources.empty()) {
@@ -37,8 +31,8 @@ void check_sources(const std::vector<SourceConfig>& sources) {
   double total = 0;
   for (const SourceConfig& source : sources) {
     const std::string where = "source '" + source.name + "'";
-    if (!is_domain_name(source.name)) {
-      throw DataError(where + ": a name has 1 to 100 letters, digits, '_', '-' or '.', and does not begin with '.'");
+    if (const std::string what = name_problem(source.name); !what.empty()) {
+      throw DataError("the name of a source " + what);
     }
     if (!names.insert(source.name).second) throw DataError(where + " is named twice in data.sources");
     if (source.files.empty()) throw DataError(where + " names no files");

@@ -53,6 +53,8 @@ class Expansion {
     } else if (!is_pattern(component)) {
       descend(folder / component, index + 1);
     } else {
+      std::error_code error;
+      if (fs::exists(folder / component, error)) descend(folder / component, index + 1);  // a name with brackets in it
       for (const std::string& name : names_in(folder)) {
         if (::fnmatch(component.c_str(), name.c_str(), FNM_PERIOD) == 0) descend(folder / name, index + 1);
       }
@@ -73,6 +75,16 @@ class Expansion {
   std::set<fs::path> files_;
 };
 
+std::string why_nothing_matches(const std::string& pattern) {
+  std::error_code error;
+  if (fs::is_directory(pattern, error)) {
+    return pattern + " is a folder: name the files in it, as in " + (fs::path(pattern) / "*.txt").string() +
+           ", or with the folders below " + (fs::path(pattern) / "**/*.txt").string();
+  }
+  const bool braces = pattern.find('{') != std::string::npos;
+  return "no file matches " + pattern + (braces ? "; '{' stands for itself: write a pattern for each word" : "");
+}
+
 }  // namespace
 
 std::vector<fs::path> expand_glob(const std::string& pattern) { return Expansion(pattern).run(); }
@@ -81,7 +93,7 @@ std::vector<fs::path> expand_globs(const std::vector<std::string>& patterns, con
   std::set<fs::path> paths;
   for (const std::string& pattern : patterns) {
     const std::vector<fs::path> found = expand_glob(pattern);
-    if (found.empty()) throw DataError("source '" + source + "': no file matches " + pattern);
+    if (found.empty()) throw DataError("source '" + source + "': " + why_nothing_matches(pattern));
     paths.insert(found.begin(), found.end());
   }
   std::vector<fs::path> files;

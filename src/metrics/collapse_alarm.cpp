@@ -17,17 +17,36 @@ std::string listed(const std::vector<int64_t>& experts) {
   return experts.size() > kNamed ? text + " and " + std::to_string(experts.size() - kNamed) + " more" : text;
 }
 
+// From here on a balancing loss costs quality and balances no better.
+constexpr double kEnough = 0.1;
+
+constexpr const char* kCalmer = "lower optimizer.lr or lengthen schedule.warmup_steps";
+
 std::string advice_for_learned_routing(const MoeConfig& moe) {
+  const double coeff = moe.aux_loss_coeff;
+  std::string balance;
+  if (coeff == 0) {
+    balance = "set moe.aux_loss_coeff=0.01 (now 0)";
+  } else if (coeff < kEnough) {
+    balance = formatted("raise moe.aux_loss_coeff (now %g) towards %g", coeff, coeff < 0.01 ? 0.01 : kEnough);
+  }
   if (moe.router.expert_bias) {
-    return formatted("raise moe.router.bias_rate (now %g), or add moe.aux_loss_coeff=0.01", moe.router.bias_rate);
+    return formatted("raise moe.router.bias_rate (now %g)", moe.router.bias_rate) +
+           (balance.empty() ? std::string(", ") + kCalmer : ", or " + balance);
   }
   const char* bias = moe.router.type == RouterType::kTopK ? ", or set moe.router.expert_bias=true" : "";
-  if (moe.aux_loss_coeff == 0) return formatted("moe.aux_loss_coeff is 0: set 0.01%s", bias);
-  if (moe.aux_loss_coeff < 0.01) {
-    return formatted("raise moe.aux_loss_coeff (now %g) towards 0.01%s", moe.aux_loss_coeff, bias);
-  }
-  return formatted("lower optimizer.lr or lengthen schedule.warmup_steps, raise moe.aux_loss_coeff (now %g)%s",
-                   moe.aux_loss_coeff, bias);
+  if (coeff < 0.01) return balance + bias;
+  return kCalmer + (balance.empty() ? "" : ", " + balance) + bias;
+}
+
+std::string advice_for_noisy_top_k(const RouterConfig& router) {
+  std::string text;
+  const auto raise = [&](const char* key, double coeff) {
+    if (coeff < kEnough) text += formatted("%s%s (now %g)", text.empty() ? "raise " : " and ", key, coeff);
+  };
+  raise("moe.router.importance_coeff", router.importance_coeff);
+  raise("moe.router.load_coeff", router.load_coeff);
+  return text.empty() ? kCalmer : text + formatted(" towards %g", kEnough);
 }
 
 }  // namespace
@@ -77,8 +96,7 @@ std::string advice_against(const Collapse& collapse, const MoeConfig& moe) {
     case RouterType::kRandom:
       return "tokens are spread by a fixed rule, so that frequent tokens weigh heavily: choose another moe.router.type";
     case RouterType::kNoisyTopK:
-      return formatted("raise moe.router.importance_coeff (now %g) and moe.router.load_coeff (now %g)",
-                       moe.router.importance_coeff, moe.router.load_coeff);
+      return advice_for_noisy_top_k(moe.router);
     case RouterType::kTopK:
     case RouterType::kSwitch:
     case RouterType::kHierarchical:

@@ -49,9 +49,17 @@ Json table_json(const Table& table, size_t max_rows) {
   return {{"step", condense_steps(table.step, buckets)}, {"bucket", buckets.size}, {"columns", std::move(columns)}};
 }
 
+std::vector<double> column_of(const Table& table, const std::string& name) {
+  const auto found = table.columns.find(name);
+  return found == table.columns.end() ? std::vector<double>() : found->second;
+}
+
 Json layer_json(int64_t index, const LayerMetrics& layer, size_t max_rows) {
   Json json = table_json(layer.table, max_rows);
   json["layer"] = index;
+  for (const char* name : {"max_violation", "dropped_fraction"}) {
+    json["settled"][name] = rounded(settled_value(column_of(layer.table, name)), 6);
+  }
   json["probe"] = table_json(layer.probe, max_rows);
   json["load"] = Json::array();
   for (const std::vector<double>& row : condense_rows(layer.load, Buckets(layer.load.size(), max_rows))) {
@@ -66,11 +74,6 @@ double last_finite(const Table& table, const std::string& column) {
   const auto last =
       std::find_if(found->second.rbegin(), found->second.rend(), [](double value) { return std::isfinite(value); });
   return last == found->second.rend() ? std::numeric_limits<double>::quiet_NaN() : *last;
-}
-
-std::vector<double> column_of(const Table& table, const std::string& name) {
-  const auto found = table.columns.find(name);
-  return found == table.columns.end() ? std::vector<double>() : found->second;
 }
 
 // The settled values of one column, a layer each.

@@ -126,6 +126,7 @@ std::optional<Evaluation> evaluate(Transformer& model, const Dataset& dataset, c
     const std::optional<double> loss = domain_loss(model, batches, device, world, interrupted, observe_all);
     if (!loss) return std::nullopt;
     evaluation.domains[domain.name] = *loss;
+    for (const TokenBatch& batch : batches) evaluation.tokens[domain.name] += batch.num_targets();
     evaluation.val_loss += domain.weight * *loss;
     weights += domain.weight;
   }

@@ -20,6 +20,7 @@ struct ModalityRouting {
 struct Evaluation {
   double val_loss = 0;                    // nats per token: the domains' mean, by data weight (zero weights left out)
   std::map<std::string, double> domains;  // nats per token
+  std::map<std::string, int64_t> tokens;  // of each domain that were predicted
   std::vector<ModalityRouting> routing;   // by modality, then layer; empty where the data has one modality only
 };
 

@@ -15,6 +15,12 @@
 namespace switchyard {
 namespace {
 
+// Seconds since 1970, to the millisecond.
+double now() {
+  const auto time = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<double>(std::chrono::duration_cast<std::chrono::milliseconds>(time).count()) / 1000;
+}
+
 std::vector<double> row_of(const torch::Tensor& table, int64_t row) {
   const double* values = table.const_data_ptr<double>() + row * table.size(1);
   return {values, values + table.size(1)};
@@ -38,10 +44,9 @@ void RunLog::scalar(const std::string& tag, double value, int64_t step) {
 
 void RunLog::start(int64_t step, const Config& config) {
   const ParameterCount count = count_parameters(config);
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
   OrderedJson line = {{"event", "start"},
                       {"step", step},
-                      {"time", std::chrono::duration_cast<std::chrono::seconds>(now).count()},
+                      {"time", static_cast<int64_t>(now())},
                       {"parameters", count.total},
                       {"active_parameters", count.active},
                       {"flops_per_token", training_flops_per_token(config)},
@@ -58,7 +63,7 @@ void RunLog::start(int64_t step, const Config& config) {
 }
 
 void RunLog::training(int64_t step, int64_t tokens, const StepLosses& losses, double lr, double tokens_per_second) {
-  OrderedJson line = {{"event", "train"}, {"step", step}, {"tokens", tokens}};
+  OrderedJson line = {{"event", "train"}, {"step", step}, {"time", now()}, {"tokens", tokens}};
   OrderedJson scalars = {{"loss", losses.total},
                          {"lm_loss", losses.lm},
                          {"aux_loss", 0.0},

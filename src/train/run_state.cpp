@@ -256,8 +256,12 @@ std::vector<std::string> architecture_changes(const Config& before, const Config
   for (const ConfigDifference& difference : compare_configs(before, after)) {
     const bool shape = difference.key.starts_with("model.") || difference.key.starts_with("moe") ||
                        difference.key.starts_with("mixture_of_depths");
-    if (shape && !kFree.contains(difference.key)) {
-      changes.push_back(difference.key + " is " + difference.before + " there and " + difference.after + " here");
+    const bool positions = difference.key == "training.seq_length" &&
+                           before.model.position_embedding == PositionEmbedding::kLearned &&
+                           after.model.position_embedding == PositionEmbedding::kLearned;
+    if ((shape && !kFree.contains(difference.key)) || positions) {
+      changes.push_back(difference.key + " is " + difference.before + " there and " + difference.after + " here" +
+                        (positions ? ", and each position has a learned vector" : ""));
     }
   }
   return changes;

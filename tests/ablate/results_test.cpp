@@ -88,9 +88,36 @@ TEST(Conclude, PairedBySeed) {
   EXPECT_THAT(results.conclusion, StartsWith("Lowest validation loss: “on” with 3.0000 ± 0.1100 nats per token"));
   EXPECT_THAT(results.conclusion,
               HasSubstr("The next, “half”, is 0.0033 behind, which does not exceed the seeds' noise "
-                        "(paired t-test, 3 seeds: t = -0.50, df = 2, p = 0.67)"));
+                        "(paired t-test, 3 seeds: t = -0.50, df = 2, p = 0.67; p = 1 after Bonferroni's correction for "
+                        "all 3 pairs of settings)"));
   EXPECT_THAT(results.conclusion,
               HasSubstr("The baseline, “off”, is 0.1000 behind, which is more than the seeds' noise"));
+}
+
+// Differences -0.10, -0.12, -0.17 from the baseline: t = -sqrt(39), p = 0.025 alone and 0.074 as the least of three.
+// The sentence about the best and the table say the same p.
+TEST(Conclude, TheNextBestMayBeTheBaseline) {
+  Case sweep;
+  sweep.setting("base", {{3.00}, {3.10}, {3.20}})
+      .setting("best", {{2.90}, {2.98}, {3.03}})
+      .setting("bad", {{4.0}, {3.0}, {5.0}})
+      .setting("worse", {{4.1}, {3.1}, {5.1}});
+  const Results results = sweep.results();
+  const double p = 1 - std::sqrt(39 / (2 + 39.0));
+  EXPECT_NEAR(results.best_against_next->test.p, p, 1e-9);
+  EXPECT_NEAR(results.best_against_next->corrected, 3 * p, 1e-9);
+  EXPECT_EQ(results.best_against_next->corrected, results.against_baseline[0].corrected);
+  EXPECT_THAT(results.conclusion, HasSubstr("“base”, is 0.1300 behind, which does not exceed the seeds' noise"));
+  EXPECT_THAT(results.conclusion, HasSubstr("after Holm's correction for 3 comparisons with the baseline)"));
+}
+
+TEST(Conclude, TwoSeedsAreTooFewToSay) {
+  Case sweep;
+  sweep.setting("a", {{3.0}, {3.1}}).setting("b", {{2.0}, {2.1001}});
+  const Results results = sweep.results();
+  EXPECT_LT(results.against_baseline[0].corrected, 0.001);
+  EXPECT_FALSE(is_significant(results.against_baseline[0]));
+  EXPECT_THAT(results.conclusion, HasSubstr("behind, and two seeds are too few to say whether that is noise (paired"));
 }
 
 TEST(Conclude, WelchWhereSeedsDiffer) {
@@ -110,7 +137,7 @@ TEST(Conclude, TooFewRuns) {
   Case one;
   one.setting("a", {{3.0}}).setting("b", {{2.0}}).setting("c", {{NAN}});
   const Results results = one.results();
-  EXPECT_THAT(results.conclusion, HasSubstr("is 1.0000 behind; whether that exceeds the seeds' noise takes two"));
+  EXPECT_THAT(results.conclusion, HasSubstr("is 1.0000 behind; whether that exceeds the seeds' noise takes three"));
   EXPECT_THAT(results.against_baseline, IsEmpty());
   EXPECT_THAT(Case().setting("a", {{3.0}}).results().conclusion, HasSubstr("(1 seed)"));
 }

@@ -1,12 +1,16 @@
 // What is refused key by key, with the exact message and position.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
+#include "config/other_names.h"
 #include "tests/config/helpers.h"
 
 namespace switchyard::reader_test {
 namespace {
 
 using config_test::error_of;
+using config_test::parse;
 
 struct Case {
   std::string text;
@@ -32,6 +36,33 @@ TEST(Reader, UnknownKeysNameTheNearestOne) {
        "c.yaml:1:20: key 'training.spike.windo' is not known here; did you mean 'window'?"},
       {"eval: {\"a\\nb\": 1}", "c.yaml:1:8: key 'eval.a\\x0ab' is not known here; known keys here: interval, batches"},
   });
+}
+
+TEST(Reader, NamesOfOtherTrainersAreKnown) {
+  expect_messages({
+      {"learning_rate: 1\n", "c.yaml:1:1: key 'learning_rate' is not known here; did you mean 'optimizer.lr'?"},
+      {"model: {n_layer: 6}", "c.yaml:1:9: key 'model.n_layer' is not known here; did you mean 'model.num_layers'?"},
+      {"training: {epochs: 3}",
+       "c.yaml:1:12: key 'training.epochs' is not known here; did you mean 'training.max_steps'?"},
+      {"model: {num_hidden_layers: 3}",
+       "c.yaml:1:9: key 'model.num_hidden_layers' is not known here; did you mean 'model.num_layers'?"},
+      {"batch_size: 3", "c.yaml:1:1: key 'batch_size' is not known here; did you mean 'training.global_batch_size'?"},
+  });
+  for (const OtherNames& one : other_names()) {
+    const std::string key = one.key;
+    EXPECT_EQ(error_of("run: {}", {key + "=0"}).find("is not known"), std::string::npos) << key;
+    for (const std::string_view name : one.names) {
+      EXPECT_EQ(key_called(name), key);
+      EXPECT_FALSE(key.ends_with("." + std::string(name))) << name;
+    }
+  }
+}
+
+TEST(Reader, FoldersAtHome) {
+  ::setenv("HOME", "/home/me", 1);
+  EXPECT_EQ(parse("run: {dir: ~/runs/a}\ndata: {cache_dir: ~/shards}\n").run.dir, "/home/me/runs/a");
+  EXPECT_EQ(parse("data: {cache_dir: ~/shards}\n").data.cache_dir, "/home/me/shards");
+  EXPECT_EQ(parse("run: {dir: runs/~}\n").run.dir, "runs/~");
 }
 
 TEST(Reader, AMisspeltKeyCausesNoSecondError) {
@@ -160,11 +191,12 @@ TEST(Reader, Sources) {
        "c.yaml:1:39: key 'data.sources.0.files.1' must not be empty\n"
        "c.yaml:1:43: key 'data.sources.0.files.2' needs a text, found a list"},
       {"data: {sources: [{name: a/b, files: [c]}]}",
-       "c.yaml:1:25: key 'data.sources.0.name' is 'a/b'; a name has at most 100 bytes, no '/', and does not start "
-       "with '.'"},
+       "c.yaml:1:25: key 'data.sources.0.name' is 'a/b'; a name has 1 to 100 letters, digits, '_', '-' or '.', and "
+       "does "
+       "not begin with '.'"},
       {"data: {sources: [{name: .., files: [c]}]}",
-       "c.yaml:1:25: key 'data.sources.0.name' is '..'; a name has at most 100 bytes, no '/', and does not start "
-       "with '.'"},
+       "c.yaml:1:25: key 'data.sources.0.name' is '..'; a name has 1 to 100 letters, digits, '_', '-' or '.', and does "
+       "not begin with '.'"},
       {"data: {sources: [{name: a, files: [*.txt]}]}",
        "c.yaml:1:36: a word that starts with '*' is a YAML alias, and aliases are not supported; put a glob in quotes"},
   });

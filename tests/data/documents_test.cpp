@@ -57,6 +57,14 @@ TEST_F(GlobTest, MatchesAsTheShellDoes) {
   EXPECT_THAT(expand("a.txt/*"), IsEmpty());
 }
 
+TEST_F(GlobTest, NamesWithBracketsAreFoundAsTheyStand) {
+  for (const char* name : {"v[1].txt", "v1.txt", "set [a]/g.txt"}) write_text(folder_ / name, "x");
+  EXPECT_THAT(expand("v[1].txt"), ElementsAre("v1.txt", "v[1].txt"));
+  EXPECT_THAT(expand("set [a]/*.txt"), ElementsAre("set [a]/g.txt"));
+  const std::string folder = (folder_ / "sub").string();
+  expect_data_error([&] { expand_globs({folder}, "books"); }, {folder + " is a folder", folder + "/**/*.txt"});
+}
+
 TEST_F(GlobTest, LoopsOfSymbolicLinksEnd) {
   std::filesystem::create_directory_symlink(folder_.path(), folder_ / "sub/loop");
   std::filesystem::create_symlink(folder_ / "self", folder_ / "self");

@@ -103,16 +103,30 @@ TEST(Advice, DependsOnWhatTheConfigHas) {
   EXPECT_EQ(describe_collapse(load), "layer 2: expert 7 takes 90 % of the tokens (alarm from 62 %)");
   MoeConfig moe;
   moe.aux_loss_coeff = 0;
-  EXPECT_THAT(advice_against(load, moe), HasSubstr("moe.aux_loss_coeff is 0: set 0.01, or set moe.router.expert_bias"));
+  EXPECT_THAT(advice_against(load, moe),
+              HasSubstr("set moe.aux_loss_coeff=0.01 (now 0), or set moe.router.expert_bias"));
   EXPECT_THAT(advice_against(dead, moe), HasSubstr("fewer experts than moe.num_experts=8"));
   moe.aux_loss_coeff = 1e-4;
   EXPECT_THAT(advice_against(load, moe), HasSubstr("raise moe.aux_loss_coeff (now 0.0001)"));
-  moe.aux_loss_coeff = 0.1;
-  EXPECT_THAT(advice_against(load, moe), HasSubstr("lower optimizer.lr"));
+  moe.aux_loss_coeff = 0.01;
+  EXPECT_EQ(advice_against(load, moe),
+            "lower optimizer.lr or lengthen schedule.warmup_steps, raise moe.aux_loss_coeff (now 0.01) towards 0.1, or "
+            "set moe.router.expert_bias=true");
+  moe.aux_loss_coeff = 1;  // more would cost quality and balance no better
+  EXPECT_EQ(advice_against(load, moe),
+            "lower optimizer.lr or lengthen schedule.warmup_steps, or set moe.router.expert_bias=true");
   moe.router.expert_bias = true;
-  EXPECT_THAT(advice_against(load, moe), HasSubstr("raise moe.router.bias_rate (now 0.001)"));
+  EXPECT_EQ(advice_against(load, moe),
+            "raise moe.router.bias_rate (now 0.001), lower optimizer.lr or lengthen schedule.warmup_steps");
+  moe.aux_loss_coeff = 0;
+  EXPECT_EQ(advice_against(load, moe),
+            "raise moe.router.bias_rate (now 0.001), or set moe.aux_loss_coeff=0.01 (now 0)");
   moe.router.type = RouterType::kNoisyTopK;
-  EXPECT_THAT(advice_against(load, moe), HasSubstr("moe.router.load_coeff"));
+  moe.router.importance_coeff = 1;
+  moe.router.load_coeff = 0.01;
+  EXPECT_EQ(advice_against(load, moe), "raise moe.router.load_coeff (now 0.01) towards 0.1");
+  moe.router.load_coeff = 1;
+  EXPECT_EQ(advice_against(load, moe), "lower optimizer.lr or lengthen schedule.warmup_steps");
   moe.router.type = RouterType::kHash;
   EXPECT_THAT(advice_against(load, moe), HasSubstr("another moe.router.type"));
 }

@@ -82,6 +82,10 @@ TEST_F(Report, ContainsEveryRunAndLayer) {
     ASSERT_EQ(runs[0]["layers"][layer]["load"].size(), 10U);
     EXPECT_EQ(runs[0]["layers"][layer]["load"][9].size(), 4U);
   }
+  // The card has the worst of what the layers show.
+  double worst = 0;
+  for (const Json& layer : runs[0]["layers"]) worst = std::max(worst, layer["settled"]["max_violation"].get<double>());
+  EXPECT_EQ(runs[0]["summary"]["max_violation"], worst);
   EXPECT_EQ(runs[0]["domains"].size(), 3U);
   EXPECT_TRUE(runs[1]["layers"].empty());
   EXPECT_FALSE(runs[1]["train"]["columns"].contains("aux_loss"));

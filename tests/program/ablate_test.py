@@ -74,6 +74,8 @@ class Results(Ablation):
     def test_every_run_once(self):
         done = self.ablate("--jobs", "1")
         self.assertRegex(done.stdout, r"3 settings x 2 seeds = 6 runs in sweep")
+        self.assertIn("wrote sweep/report.html", done.stdout)
+        self.assertIn("sweep/report.html", self.switchyard("report", "sweep", expect=2).stderr)
         self.assertEqual(list(self.statuses()), RUNS)
         self.assertEqual(set(self.statuses().values()), {"finished"})
         # An ordinary run: what train makes of the same keys.

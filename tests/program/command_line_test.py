@@ -1,5 +1,6 @@
 """Wrong command lines and configs: exit code 2, a message on standard error that says what and where, nothing written."""
 
+import json
 import unittest
 
 from support import ProgramTest, contents
@@ -21,12 +22,17 @@ class Wrong(ProgramTest):
             return done.stderr
 
     def test_command_line(self):
-        self.check(says=["subcommand"])
+        self.check(says=["Subcommands", "specialisation"])
+        self.check("--vesion", says=["no option '--vesion'", "'--version'"])
         self.check("trian", "config.yaml", says=["'trian'", "'train'"])
         self.check("zzz", says=["'zzz'", "--help"])
         self.check("train", says=["CONFIG"])
         self.check("train", "--resume", says=["--resume"])
-        self.check("train", "config.yaml", "--frobnicate", says=["--frobnicate"])
+        self.check("train", "config.yaml", "--frobnicate", says=["--frobnicate", "train --help"])
+        self.check("train", "config.yaml", "--form", "run", says=["train has no option '--form'", "'--from'"])
+        self.check("eval", "--jsn", says=["eval has no option '--jsn'", "'--json'"])
+        self.check("import", says=["import needs DIR (A Hugging Face folder", "and --out ("])
+        self.check("presets", "all", says=["presets has no use for 'all'"])
         self.check("eval", says=["CHECKPOINT"])
         self.check("generate", "run", says=["--prompt"])
         self.check("generate", "run", "--prompt", "a", "--max-new-tokens", "many", says=["many"])
@@ -45,10 +51,30 @@ class Wrong(ProgramTest):
     def test_missing_files(self):
         for command in ("train", "inspect", "prepare", "bench", "config"):
             self.check(command, "nothing.yaml", says=["nothing.yaml"])
-        self.check("train", "texts", says=["texts"])
+        self.check("train", "texts", says=["texts is a folder"])
         # What is asked of a checkpoint that is not there is no error of usage.
         self.check("eval", "nothing", says=["nothing"], expect=1)
         self.check("generate", "nothing", "--prompt", "a", says=["nothing"], expect=1)
+
+    def test_a_run_or_another_folder_in_the_place_of_a_config(self):
+        self.train("run", "training.max_steps=2")
+        self.check("train", "run", says=["train --resume run", "train run/config.yaml run.dir=NEW"])
+        self.check("train", "config.yaml", "--resume", "run", says=["leave out 'config.yaml'", "key=value"])
+        self.check("prepare", "run", says=["run is a folder", "it holds a config.yaml"])
+
+    def test_a_hugging_face_folder_in_the_place_of_a_checkpoint(self):
+        (self.folder / "hf").mkdir()
+        (self.folder / "hf/config.json").write_text("{}")
+        for command in (("eval", "hf"), ("train", "config.yaml", "--from", "hf")):
+            self.check(*command, says=["switchyard import hf --out CHECKPOINT"], expect=1)
+
+    def test_sources(self):
+        for name in ("a b", "a/b", "é"):
+            sources = json.dumps([{"name": name, "files": ["texts/*"]}])
+            self.check("config", "config.yaml", f"data.sources={sources}", says=["letters, digits, '_', '-' or '.'"])
+        for files, says in (("texts", "texts/*.txt"), ("texts/text{0,1}.txt", "a pattern for each word")):
+            sources = json.dumps([{"name": "a", "files": [files]}])
+            self.check("prepare", "config.yaml", f"data.sources={sources}", says=[says], expect=1)
 
     def test_overrides(self):
         self.check("train", "config.yaml", "training.max_step=5", says=["training.max_step", "max_steps"])

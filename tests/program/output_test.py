@@ -24,6 +24,17 @@ class StandardStreams(ProgramTest):
         self.assertEqual(done.returncode, expect, f"{arguments}\n{done.stderr}")
         return done.stderr
 
+    def test_colours_on_a_terminal_unless_they_are_not_wanted(self):
+        for environment, coloured in (({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)):
+            ours, theirs = os.openpty()
+            base = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"TERM": "xterm"}
+            self.run_with("prepare", "config.yaml", expect=0, stderr=theirs, env=base | environment)
+            said = os.read(ours, 1 << 16)
+            os.close(ours)
+            os.close(theirs)
+            self.assertIn(b"info", said)
+            self.assertEqual(b"\x1b[32minfo" in said, coloured, said)
+
     def printing_commands(self):
         self.train("run")
         yield ("inspect", "config.yaml")

@@ -171,9 +171,9 @@ class ProgramTest(unittest.TestCase):
         return [line for line in parsed if event in (None, line["event"])]
 
     def curve(self, run):
-        """Everything a run measured, without how fast it was and when it was started and stopped."""
+        """Everything a run measured, without how fast it was and when it was."""
         measured = [line for line in self.lines(run) if line["event"] in ("train", "routing", "eval")]
-        return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in measured]
+        return [{k: v for k, v in line.items() if k not in ("time", "tokens_per_second")} for line in measured]
 
     def checkpoints(self, run):
         return sorted((self.folder / run / "checkpoints").glob("step-*"))

@@ -63,7 +63,11 @@ class Eval(Tools):
                     found = self.json_of("eval", path)
                     for key in ("val_loss", "perplexity", "domains", "step"):
                         self.assertEqual(found[key], last[key])
-        self.assertRegex(self.switchyard("eval", "fp32").stdout, r"words +\d\.\d{4} ")
+        # The windows are 16 tokens; two batches of two.
+        self.assertEqual(found["tokens"], {"words": 64})
+        told = self.switchyard("eval", "fp32").stdout
+        self.assertIn("nats per token", told)
+        self.assertRegex(told, r"words +\d\.\d{4} +\d+\.\d{3} +64\n")
 
     def test_overrides(self):
         self.train("run")
@@ -116,6 +120,16 @@ class Generate(Tools):
         command = ("generate", "learned", "--prompt", "abc", "--temperature", "0", "--max-new-tokens")
         self.switchyard(*command, "14")  # the last of 3 + 14 tokens is not read
         self.assertIn("can be at most 14", self.switchyard(*command, "15", expect=2).stderr)
+
+    def test_learned_positions_fix_the_length(self):
+        self.train("learned", "model.position_embedding=learned", "training.max_steps=2")
+        for command in (
+            ("eval", "learned"),
+            ("train", "--resume", "learned", "training.max_steps=3"),
+            ("train", "config.yaml", "model.position_embedding=learned", "--from", "learned", "run.dir=new"),
+        ):
+            said = self.switchyard(*command, "training.seq_length=8", expect=2).stderr
+            self.assertIn("training.seq_length is 16 there and 8 here, and each position has a learned vector", said)
 
     def test_bytes_are_printed_as_whole_characters(self):
         (self.folder / "texts/wide.txt").write_text("äöü ßéè " * 300)

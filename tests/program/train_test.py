@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import struct
+import time
 import unittest
 
 from support import ProgramTest, write_texts
@@ -27,7 +28,7 @@ checkpoint: {interval: 500, keep_last: 2}
 """
 
 FIELDS = {
-    "train": {"step", "tokens", "loss", "lm_loss", "aux_loss", "z_loss", "lr", "grad_norm", "tokens_per_second"},
+    "train": {"step", "time", "tokens", "loss", "lm_loss", "aux_loss", "z_loss", "lr", "grad_norm", "tokens_per_second"},
     "eval": {"step", "val_loss", "perplexity"},
     "routing": {"step", "layer", "load", "max_violation", "entropy", "dead_experts", "dropped_fraction"},
 }
@@ -102,6 +103,13 @@ class SampleConfig(ProgramTest):
         train = self.lines("runs/demo", "train")
         self.assertEqual([line["step"] for line in train], [1, 10, 20, 30])
         self.assertEqual([line["tokens"] for line in train], [line["step"] * 12 * 64 for line in train])
+        times = [self.lines("runs/demo", "start")[0]["time"], *(line["time"] for line in train), time.time()]
+        self.assertEqual(times, sorted(times))
+        self.assertLess(times[-1] - times[0], 3600)
+        # All that was said, from the first line on.
+        said = (self.run_dir / "log.txt").read_text()
+        self.assertRegex(said, r"^[-\d]+ [:.\d]+ info data: preparing ")
+        self.assertIn("saved runs/demo/checkpoints/step-00000030", said)
         for line in train:
             self.assertTrue(all(math.isfinite(line[key]) for key in FIELDS["train"]))
             # loss = lm + coefficients times sums over the four MoE layers.

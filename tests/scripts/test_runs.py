@@ -15,6 +15,18 @@ class Folder(unittest.TestCase):
         self.folder = Path(holder.name)
 
 
+class Smooth(unittest.TestCase):
+    def test_few_points_stay_as_they_are(self) -> None:
+        values = [float(i % 2) for i in range(13)]
+        self.assertEqual(runs.smooth(values), values)
+
+    def test_windows_grow_with_the_points_to_eleven(self) -> None:
+        jump = [0.0] * 30 + [1.0] * 30
+        self.assertEqual(runs.smooth(jump)[28:32], [0.0, 1 / 3, 2 / 3, 1.0])
+        jump = [0.0] * 300 + [11.0] * 300
+        self.assertEqual(runs.smooth(jump)[294:300], [0, 1, 2, 3, 4, 5])
+
+
 class ReadMetrics(Folder):
     def test_reads_events_in_order(self) -> None:
         events = [support.train(1, 3.0), support.evaluation(1, 2.5)]

@@ -96,7 +96,7 @@ inline OrderedJson sample_probe_line(const SampleRun& run, int64_t step, int64_t
 
 inline OrderedJson sample_alarm_line(int64_t step) {
   return alarm_event(step, {CollapseKind::kLoad, 2, {5}, 0.75, 0.625},
-                     "moe.aux_loss_coeff is 0: set 0.01, or set moe.router.expert_bias=true");
+                     "set moe.aux_loss_coeff=0.01 (now 0), or set moe.router.expert_bias=true");
 }
 
 // Writes `root`/name with config.yaml and metrics.jsonl; returns the folder. The file is written at once, since a

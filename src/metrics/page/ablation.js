@@ -57,7 +57,7 @@ function differenceCell(setting) {
   const comparison = data.comparisons.find((one) => one.setting === setting.name);
   if (!comparison) return element("td", {}, "\u2013");
   const sign = comparison.difference > 0 ? "+" : "";
-  const p = comparison.p_holm < 1e-4 ? "p < 0.0001" : `p = ${Number(comparison.p_holm.toPrecision(2))}`;
+  const p = comparison.p_corrected < 1e-4 ? "p < 0.0001" : `p = ${Number(comparison.p_corrected.toPrecision(2))}`;
   return element("td", { class: comparison.significant ? "best" : null, title: `${comparison.test}, Holm's correction` },
     `${sign}${fixed(4)(comparison.difference)}`, element("small", {}, p));
 }
@@ -84,9 +84,6 @@ function resultsTable() {
 
 // ---- charts ----
 
-// "top_k=2, capacity_factor=1.25" is "2, 1.25" where there is room for no more; names that the sweep gives stay as they are.
-const valuesAlone = (label) => label.split(", ").map((part) => part.slice(part.indexOf("=") + 1)).join(", ");
-
 function buildTradeOff() {
   if (measured.length === 0) return;
   const balances = data.balance_measures.filter((name) => shown.some((measure) => measure.name === name));
@@ -96,7 +93,7 @@ function buildTradeOff() {
   const charts = [];
   const fields = [];
   if (balances.length > 0) {
-    const pointOf = (setting) => ({ name: setting.name, label: valuesAlone(setting.label), colour: setting.colour, ring: setting.baseline,
+    const pointOf = (setting) => ({ name: setting.name, label: setting.label, colour: setting.colour, ring: setting.baseline,
       x: spreadOf(setting, balance), y: spreadOf(setting, "val_loss") });
     const scatter = new ScatterChart({ title: "Quality against balance", unit: "validation loss", height: 300, xUnit: () => titleOf(balance),
       points: () => visible().map(pointOf),

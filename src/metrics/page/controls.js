@@ -26,13 +26,15 @@ function chooser(label, options, choose) {
 }
 
 // What runs and settings are called where space is short: long names lose the parts, between hyphens, commas and slashes, that all
-// begin or end with.
+// begin or end with. One that has no letter left keeps the part before: "seed-1", not "1".
 function shortNames(names) {
   if (names.length < 2 || Math.max(...names.map((name) => name.length)) <= 24) return names;
   const parts = names.map((name) => name.split(/(?<=[-,/ ])|(?=[-,/ ])/));
   const shortest = Math.min(...parts.map((list) => list.length));
   let front = 0;
   while (front < shortest - 1 && parts.every((list) => list[front] === parts[0][front])) ++front;
+  const wordless = (i) => (list) => !/\p{L}/u.test(list.slice(i).join(""));
+  while (front > 0 && parts.some(wordless(front))) --front;
   let back = 0;
   while (back < shortest - 1 - front && parts.every((list) => list[list.length - 1 - back] === parts[0][parts[0].length - 1 - back])) ++back;
   const short = parts.map((list) => list.slice(front, list.length - back).join("").replace(/^[-,/ ]+|[-,/ ]+$/g, ""));

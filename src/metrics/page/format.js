@@ -62,39 +62,11 @@ function tickLabel(value, step) {
   return withMinus(value.toExponential(Math.max(0, Math.floor(Math.log10(size) + 1e-9) - exponent)));
 }
 
-// OKLCH to linear sRGB (Ottosson 2020).
-function oklchToLinear(lightness, chroma, hue) {
-  const a = chroma * Math.cos((hue * Math.PI) / 180);
-  const b = chroma * Math.sin((hue * Math.PI) / 180);
-  const l = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3;
-  const m = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3;
-  const s = (lightness - 0.0894841775 * a - 1.291485548 * b) ** 3;
-  return [
-    4.0767416621 * l - 3.3077115913 * m + 0.2309699292 * s,
-    -1.2684380046 * l + 2.6097574011 * m - 0.3413193965 * s,
-    -0.0041960863 * l - 0.7034186147 * m + 1.707614701 * s,
-  ];
-}
-
-// To 8-bit sRGB. A colour outside it loses chroma until it fits, so that a scale has no kinks.
-function oklch(lightness, chroma, hue) {
-  let linear = oklchToLinear(lightness, chroma, hue);
-  while (chroma > 0.001 && linear.some((value) => value < 0 || value > 1)) {
-    chroma *= 0.98;
-    linear = oklchToLinear(lightness, chroma, hue);
-  }
-  return linear.map((value) => {
-    const inside = Math.min(1, Math.max(0, value));
-    return Math.round(255 * (inside <= 0.0031308 ? 12.92 * inside : 1.055 * inside ** (1 / 2.4) - 0.055));
-  });
-}
-
-// Dark violet over teal to light yellow. Lightness rises evenly, so that order is seen without seeing hues, and in print.
-const kColourSteps = 256;
-const kColourTable = Array.from({ length: kColourSteps }, (_, i) => {
-  const t = i / (kColourSteps - 1);
-  return oklch(0.24 + 0.7 * t, 0.12 + 0.06 * t * t, 305 - 200 * t);
-});
-function sequentialColour(share) {
-  return kColourTable[Math.round(Math.min(1, Math.max(0, share)) * (kColourSteps - 1))];
+// ColorBrewer's PuOr from purple over white to orange, which any colour vision tells apart, as scripts/plot.py has it.
+const kColours11 = ["2d004b", "542788", "8073ac", "b2abd2", "d8daeb", "f7f7f7", "fee0b6", "fdb863", "e08214", "b35806", "7f3b08"]
+  .map((hex) => [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16)));
+function divergingColour(place) {
+  const at = Math.min(1, Math.max(0, place)) * (kColours11.length - 1);
+  const low = Math.min(Math.floor(at), kColours11.length - 2);
+  return kColours11[low].map((value, i) => Math.round(value + (at - low) * (kColours11[low + 1][i] - value)));
 }

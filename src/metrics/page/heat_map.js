@@ -9,13 +9,13 @@ function scalePlace(relative, most) {
 function colourScale(most) {
   const width = 240;
   const svg = svgElement("svg", { width: width + 24, height: 40, role: "img",
-    "aria-label": `Colour scale from no tokens, dark, over the uniform share to ${most} times it, light` });
+    "aria-label": `Colour scale from no tokens, purple, over the uniform share, white, to ${most} times it, brown` });
   const steps = 60;
   for (let i = 0; i < steps; ++i) {
-    const fill = `rgb(${sequentialColour((i + 0.5) / steps)})`;
+    const fill = `rgb(${divergingColour((i + 0.5) / steps)})`;
     svg.append(svgElement("rect", { x: 8 + (i * width) / steps, y: 4, width: width / steps + 0.5, height: 12, fill }));
   }
-  const ticks = [[0, "0"], [0.5, "\u00bd"], [1, "uniform"], [(1 + most) / 2, ""], [most, `${most}\u00d7`]];
+  const ticks = [[0, "0"], [0.5, "\u00bd"], [1, "uniform"], [(1 + most) / 2, ""], [most, `\u2265${most}\u00d7`]];
   for (const [relative, text] of ticks) {
     const x = 8 + scalePlace(relative, most) * width;
     svg.append(svgElement("line", { class: "axis-line", x1: x, x2: x, y1: 16, y2: relative === 1 ? 24 : 20 }));
@@ -24,7 +24,10 @@ function colourScale(most) {
   return element("div", { class: "scale" }, svg);
 }
 
-// spec: title, about, x [time], load [time][expert], most (top of the colour scale).
+// A run and a layer have the scale of every other one, which ends at so many times the uniform share.
+const kMostLoad = 3;
+
+// Experts upwards, as in scripts/plot.py. spec: title, about, x [time], load [time][expert].
 class HeatMap extends Chart {
   get experts() {
     return this.spec.load.length > 0 ? this.spec.load[0].length : 0;
@@ -45,7 +48,7 @@ class HeatMap extends Chart {
   }
 
   yOf(row) {
-    return this.top + (row / this.experts) * (this.bottom - this.top);
+    return this.bottom - (row / this.experts) * (this.bottom - this.top);
   }
 
   // Each column reaches from halfway to the one before it to halfway to the next.
@@ -71,8 +74,8 @@ class HeatMap extends Chart {
       for (let expert = 0; expert < this.experts; ++expert) {
         const share = this.spec.load[i][expert];
         if (!isNumber(share)) continue;
-        const colour = sequentialColour(scalePlace(share * this.experts, this.spec.most()));
-        image.data.set([...colour, 255], 4 * (expert * columns + column));
+        const colour = divergingColour(scalePlace(share * this.experts, kMostLoad));
+        image.data.set([...colour, 255], 4 * ((this.experts - 1 - expert) * columns + column));
       }
     }
     context.putImageData(image, 0, 0);
@@ -100,11 +103,11 @@ class HeatMap extends Chart {
 
   pointAt(x, y) {
     const value = ((x - this.left) / (this.right - this.left)) * view.xMax;
-    this.read(nearestIndex(this.x, value), Math.floor(((y - this.top) / (this.bottom - this.top)) * this.experts));
+    this.read(nearestIndex(this.x, value), Math.floor(((this.bottom - y) / (this.bottom - this.top)) * this.experts));
   }
   step(dx, dy) {
     const { column = dx < 0 ? this.x.length : -1, expert = 0 } = this.cell || {};
-    this.read(dx === 0 ? Math.max(0, column) : column + dx, expert + dy);
+    this.read(dx === 0 ? Math.max(0, column) : column + dx, expert - dy);
   }
   leave() {
     this.cell = null;
@@ -118,7 +121,7 @@ class HeatMap extends Chart {
     this.cell = { column, expert };
     const [from, to] = this.edges(column).map((value) => this.xOf(value));
     this.overlay.replaceChildren(svgElement("rect", { class: "cell", x: from - 1, width: Math.max(3, to - from) + 1,
-      y: this.yOf(expert), height: this.yOf(1) - this.yOf(0) }));
+      y: this.yOf(expert + 1), height: this.yOf(0) - this.yOf(1) }));
     const share = this.spec.load[column][expert];
     const relative = isNumber(share) ? `${(share * this.experts).toFixed(2)}\u00d7` : "\u2013";
     this.announce(`Expert ${expert}, ${view.axis} ${formatCount(this.x[column])}`,

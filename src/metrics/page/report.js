@@ -126,11 +126,11 @@ function numberRows() {
   result.push(of("Training loss", "mean of the last tenth", "train_loss", loss));
   const routing = !hasRouting ? [] : [
     of("Balance loss", "1 is balanced", "aux_loss", formatValue),
-    of("Max violation", "worst layer, 0 is balanced", "max_violation", formatValue),
-    of("Load entropy", "lowest layer, 1 is uniform", "entropy", formatValue),
+    of("Max violation", "worst layer, mean of the last tenth, 0 is balanced", "max_violation", formatValue),
+    of("Load entropy", "lowest layer, mean of the last tenth, 1 is uniform", "entropy", formatValue),
     of("Dead experts", "all layers, at the end", "dead_experts", formatCount),
     of("Routing alarms", "", "alarms", formatCount),
-    of("Dropped assignments", "worst layer", "dropped_fraction", formatShare),
+    of("Dropped assignments", "worst layer, mean of the last tenth", "dropped_fraction", formatShare),
   ];
   const speed = [of("Tokens a second", "median", "tokens_per_second", formatCount, -1), of("Tokens", "", "tokens", formatCount),
     of("Steps", "", "step", formatCount), ["Status", "", (run) => run.status, null],
@@ -206,23 +206,17 @@ function buildLearning() {
   ]);
 }
 
-// Top of the colour scale of one run: what all but its very largest loads stay below, at least twice the uniform share.
-function largestRelativeLoad(run) {
-  const all = run.layers.flatMap((layer) => layer.load.flatMap((row) => row.map((share) => share * row.length)));
-  all.sort((a, b) => a - b);
-  return Math.max(2, Math.ceil((all[Math.floor(0.998 * (all.length - 1))] || 0) * 2) / 2);
-}
-
 function lastOf(layer, name) {
   const column = layer.columns[name];
   return column ? column.mean[column.mean.length - 1] : null;
 }
 
-function layerCard(run, layer, most) {
-  const about = `max violation ${formatValue(lastOf(layer, "max_violation"))} at the end` +
-    (lastOf(layer, "dead_experts") > 0 ? `, ${formatCount(Math.round(lastOf(layer, "dead_experts")))} dead` : "") +
-    (lastOf(layer, "dropped_fraction") > 0 ? `, ${formatShare(lastOf(layer, "dropped_fraction"))} dropped` : "");
-  const map = new HeatMap({ title: `Layer ${layer.layer}`, about, load: layer.load, most: () => most,
+function layerCard(run, layer) {
+  const { max_violation: violation, dropped_fraction: dropped } = layer.settled;
+  const about = `max violation ${formatValue(violation)}` + (dropped > 0 ? `, ${formatShare(dropped)} dropped` : "") +
+    " (mean of the last tenth)" +
+    (lastOf(layer, "dead_experts") > 0 ? `, ${formatCount(Math.round(lastOf(layer, "dead_experts")))} dead at the end` : "");
+  const map = new HeatMap({ title: `Layer ${layer.layer}`, about, load: layer.load,
     x: () => layer.step.map((step) => position(run, step)) });
   const same = (one) => one.layers.find((candidate) => candidate.layer === layer.layer);
   const small = (title, unit, column, range) =>
@@ -244,14 +238,11 @@ function buildRouting() {
   const routed = runs.filter((run) => run.layers.length > 0);
   if (routed.length === 0) return;
   const grid = element("div", { class: "grid" });
-  const scale = element("div");
   const head = element("div", { class: "head" });
   const before = view.charts.length;
   const show = (run) => {
     view.charts.length = before;
-    const most = largestRelativeLoad(run);
-    scale.replaceChildren(colourScale(most));
-    grid.replaceChildren(...run.layers.map((layer) => layerCard(run, layer, most)));
+    grid.replaceChildren(...run.layers.map((layer) => layerCard(run, layer)));
     view.charts.slice(before).forEach((chart) => chart.draw());
   };
   if (routed.length > 1) {
@@ -259,7 +250,7 @@ function buildRouting() {
     select.addEventListener("change", () => show(routed[Number(select.value)]));
     head.append(element("label", { class: "field" }, "Load pictures of", select));
   }
-  head.append(scale);
+  head.append(colourScale(kMostLoad));
   main.append(element("h2", { id: "routing" }, "Routing, layer by layer"),
     element("p", { class: "note" }, "Each row of a picture is an expert; its colour is the share of the assignments that it got, before " +
       "any drop, relative to the uniform share." + (several ? " The small charts compare all runs: the entropy is that of the load, 1 when uniform."

@@ -40,18 +40,25 @@ function scoreTable(checkpoint) {
       element("tbody", {}, ...scoreRows(checkpoint))));
 }
 
+// The checkpoints of each run, one a step, by step; runs of one checkpoint are no curve.
+function histories() {
+  const runs = new Map();
+  checkpoints.forEach((one) => runs.set(one.run, (runs.get(one.run) || new Map()).set(one.step, one)));
+  return [...runs].map(([run, steps]) => [run, [...steps.values()].sort((a, b) => a.step - b.step)])
+    .filter(([, history]) => history.length > 1);
+}
+
 function emergence() {
-  if (checkpoints.length < 2 || new Set(checkpoints.map((one) => one.step)).size < 2) return;
-  view.xMax = Math.max(1, ...checkpoints.map((one) => one.step));
-  const sorted = checkpoints.slice().sort((a, b) => a.step - b.step);
-  const layers = [...new Set(sorted.flatMap((one) => one.layers.map((layer) => layer.layer)))].sort((a, b) => a - b);
-  const linesOf = (name) => () => layers.map((index, i) => {
-    const having = sorted.filter((one) => one.layers.some((layer) => layer.layer === index));
-    const of = (one) => one.layers.find((layer) => layer.layer === index).information[name];
-    return { name: `layer ${index}`, colour: colourOf(i), dash: i >= kExpertColours ? "6 3" : null, bucket: 1,
-      x: having.map((one) => one.step), y: having.map((one) => of(one).of_expert) };
-  });
-  const charts = Object.entries(kNames).filter(([name]) => sorted[0].layers[0].information[name]).map(([name, title]) =>
+  const found = histories();
+  if (found.length === 0) return;
+  view.xMax = Math.max(1, ...found.flatMap(([, history]) => history.map((one) => one.step)));
+  const names = shortNames(found.map(([run]) => run));
+  const linesOf = (name) => () => found.flatMap(([, history], r) => history[0].layers.map((layer, i) => (
+    { name: `layer ${layer.layer}` + (found.length > 1 ? `, ${names[r]}` : ""), colour: colourOf(i),
+      dash: [null, "6 3", "2 3", "8 3 2 3"][(r + Math.floor(i / kExpertColours)) % 4], bucket: 1,
+      x: history.map((one) => one.step), y: history.map((one) => one.layers[i].information[name].of_expert) })));
+  const first = checkpoints[0].layers[0].information;
+  const charts = Object.entries(kNames).filter(([name]) => first[name]).map(([name, title]) =>
     new LineChart({ title, unit: "share of the expert that it tells", lines: linesOf(name), range: [0], ownLegend: true }));
   section("emergence", "From checkpoint to checkpoint",
     "How much of what is unknown about a token's expert is known once one knows its domain, its kind, its place or the token.", charts);

@@ -35,7 +35,7 @@ class TableMap extends Chart {
     const context = canvas.getContext("2d");
     const image = context.createImageData(this.columns, this.names.length);
     this.values.forEach((row, r) => row.forEach((share, c) => {
-      const colour = sequentialColour(scalePlace(share * this.columns, this.spec.most()));
+      const colour = divergingColour(scalePlace(share * this.columns, this.spec.most()));
       image.data.set([...colour, 255], 4 * (r * this.columns + c));
     }));
     context.putImageData(image, 0, 0);
