@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "ablate/conclusion.h"
 #include "metrics/condense.h"
@@ -12,14 +11,13 @@ namespace {
 
 constexpr double kSignificant = 0.05;
 constexpr size_t kFewestSeeds = 3;
-constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 std::vector<double> column_of(const Table& table, const std::string& name) {
   const auto found = table.columns.find(name);
   return found == table.columns.end() ? std::vector<double>() : found->second;
 }
 
-double last_of(const std::vector<double>& column) { return column.empty() ? kNone : column.back(); }
+double last_of(const std::vector<double>& column) { return column.empty() ? kNoNumber : column.back(); }
 
 // One value of every MoE layer.
 template <class OfColumn>
@@ -38,14 +36,14 @@ double mean_over_layers(const RunMetrics& run, const std::string& name) {
 
 double worst_layer(const RunMetrics& run, const std::string& name) {
   const std::vector<double> values = over_layers(run, name, settled_value);
-  return values.empty() ? kNone : *std::max_element(values.begin(), values.end());
+  return values.empty() ? kNoNumber : *std::max_element(values.begin(), values.end());
 }
 
 double dead_experts(const RunMetrics& run) {
   const std::vector<double> values = over_layers(run, "dead_experts", last_of);
   double sum = 0;
   for (const double value : values) sum += value;
-  return values.empty() ? kNone : sum;
+  return values.empty() ? kNoNumber : sum;
 }
 
 // Values of one name over the finished runs of a setting.
@@ -125,7 +123,7 @@ std::vector<size_t> front_of(const std::vector<SettingResult>& settings, const s
   std::vector<std::pair<double, double>> points;
   for (const SettingResult& setting : settings) {
     const auto found = setting.values.find(balance);
-    points.emplace_back(found == setting.values.end() ? kNone : found->second.mean, mean_loss(setting));
+    points.emplace_back(found == setting.values.end() ? kNoNumber : found->second.mean, mean_loss(setting));
   }
   return pareto_front(points);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 #include "base/errors.h"
 #include "base/json.h"
@@ -13,6 +14,18 @@ class OtherFormatError : public CheckpointError {
  public:
   using CheckpointError::CheckpointError;
 };
+
+[[noreturn]] inline void fail(const std::string& where, const std::string& what) {
+  throw CheckpointError(where + ": " + what);
+}
+
+// An entry of untrusted JSON that must be there.
+inline const Json& member(const Json& object, const std::string& key, const std::string& where) {
+  if (!object.is_object()) fail(where, "expected an object with '" + key + "', found " + object.type_name());
+  const auto found = object.find(key);
+  if (found == object.end()) fail(where, "'" + key + "' is missing");
+  return *found;
+}
 
 // Runs `action`; errors of files and JSON come out as CheckpointError, with their message.
 template <typename Action>

@@ -15,24 +15,13 @@ constexpr int64_t kFormatVersion = 1;
 constexpr uint64_t kMaxManifestBytes = uint64_t{16} << 20;
 constexpr const char* kChecksumKey = "xxh3_128";
 
-[[noreturn]] void fail(const std::string& where, const std::string& what) {
-  throw CheckpointError(where + ": " + what);
-}
-
-const Json& member(const Json& object, const std::string& key, const std::string& where) {
-  if (!object.is_object()) fail(where, "expected an object with '" + key + "', found " + object.type_name());
-  const auto found = object.find(key);
-  if (found == object.end()) fail(where, "'" + key + "' is missing");
-  return *found;
-}
-
-uint64_t read_count(const Json& object, const std::string& key, const std::string& where) {
+uint64_t count_at(const Json& object, const std::string& key, const std::string& where) {
   const Json& value = member(object, key, where);
   if (!value.is_number_unsigned()) fail(where, "'" + key + "' is not a whole number from 0 on");
   return value.get<uint64_t>();
 }
 
-std::string read_text(const Json& object, const std::string& key, const std::string& where) {
+std::string text_at(const Json& object, const std::string& key, const std::string& where) {
   const Json& value = member(object, key, where);
   if (!value.is_string()) fail(where, "'" + key + "' is not a string");
   return value.get<std::string>();
@@ -46,7 +35,7 @@ std::map<std::string, FileDigest> read_files(const Json& files, const std::strin
     if (!is_plain_file_name(name) || name == kManifestFile) {
       fail(place, "not the name of a file inside the checkpoint's own folder");
     }
-    result[name] = {read_count(entry, "bytes", place), read_text(entry, kChecksumKey, place)};
+    result[name] = {count_at(entry, "bytes", place), text_at(entry, kChecksumKey, place)};
   }
   if (!result.contains(kTrainerFile)) fail(where, std::string("'files' does not list ") + kTrainerFile);
   for (const char* required : {kModelFile, kOptimizerFile}) part_files(result, required, where);
@@ -70,7 +59,8 @@ std::vector<std::string> part_files(const std::map<std::string, FileDigest>& fil
   const auto first = files.lower_bound(stem);
   int ranks = 0;
   if (first == files.end() ||
-      std::sscanf(first->first.c_str() + std::min(stem.size(), first->first.size()), "%*5d-of-%5d", &ranks) != 1) {
+      std::sscanf(first->first.c_str() + std::min(stem.size(), first->first.size()), "%*5d-of-%5d", &ranks) != 1 ||
+      ranks < 1) {
     fail(where, "'files' does not list " + name);
   }
   std::vector<std::string> parts;
@@ -100,16 +90,16 @@ std::string manifest_text(const Manifest& manifest) {
 
 Manifest parse_manifest(std::string_view text, const std::string& where) {
   Json json = with_checkpoint_errors([&] { return parse_json(text, where); });
-  const std::string written = read_text(json, kChecksumKey, where);
+  const std::string written = text_at(json, kChecksumKey, where);
   json.erase(kChecksumKey);
   const std::string found = checksum(json.dump());
   if (written != found) fail(where, "its content has checksum " + found + ", but it says " + in_quotes(written));
-  const uint64_t version = read_count(json, "format_version", where);
+  const uint64_t version = count_at(json, "format_version", where);
   if (version != kFormatVersion) {
     throw OtherFormatError(where + ": format_version is " + std::to_string(version) + "; this program reads version " +
                            std::to_string(kFormatVersion));
   }
-  const uint64_t step = read_count(json, "step", where);
+  const uint64_t step = count_at(json, "step", where);
   if (step > std::numeric_limits<int64_t>::max()) fail(where, "step " + std::to_string(step) + " is too large");
   return {static_cast<int64_t>(step), read_files(member(json, "files", where), where)};
 }

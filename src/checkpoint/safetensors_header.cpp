@@ -16,37 +16,33 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "safetensors are little-endian and copied as they are");
 
-constexpr std::array<std::pair<std::string_view, torch::ScalarType>, 10> kDtypes = {{
-    {"F64", torch::kFloat64},
-    {"F32", torch::kFloat32},
-    {"F16", torch::kFloat16},
-    {"BF16", torch::kBFloat16},
-    {"I64", torch::kInt64},
-    {"I32", torch::kInt32},
-    {"I16", torch::kInt16},
-    {"I8", torch::kInt8},
-    {"U8", torch::kUInt8},
-    {"BOOL", torch::kBool},
+struct Dtype {
+  std::string_view name;
+  c10::ScalarType type;
+  int64_t bytes;  // of a value
+};
+
+constexpr std::array<Dtype, 10> kDtypes = {{
+    {"F64", c10::kDouble, 8},
+    {"F32", c10::kFloat, 4},
+    {"F16", c10::kHalf, 2},
+    {"BF16", c10::kBFloat16, 2},
+    {"I64", c10::kLong, 8},
+    {"I32", c10::kInt, 4},
+    {"I16", c10::kShort, 2},
+    {"I8", c10::kChar, 1},
+    {"U8", c10::kByte, 1},
+    {"BOOL", c10::kBool, 1},
 }};
 
-[[noreturn]] void fail(const std::string& where, const std::string& what) {
-  throw CheckpointError(where + ": " + what);
-}
-
-const Json& member(const Json& object, const char* key, const std::string& where) {
-  const auto found = object.find(key);
-  if (found == object.end()) fail(where, std::string("'") + key + "' is missing");
-  return *found;
-}
-
-torch::ScalarType read_dtype(const Json& value, const std::string& where) {
+const Dtype& read_dtype(const Json& value, const std::string& where) {
   if (!value.is_string()) fail(where, "dtype is " + std::string(value.type_name()) + ", not a string");
   const auto& name = value.get_ref<const std::string&>();
   std::string known;
-  for (const auto& [text, dtype] : kDtypes) {
-    if (text == name) return dtype;
+  for (const Dtype& dtype : kDtypes) {
+    if (dtype.name == name) return dtype;
     if (!known.empty()) known += ", ";
-    known += text;
+    known += dtype.name;
   }
   fail(where, "unknown dtype " + in_quotes(name) + "; known are " + known);
 }
@@ -75,8 +71,8 @@ std::vector<int64_t> read_shape(const Json& value, const std::string& where) {
 }
 
 // Bytes of a tensor. Strides are products of sizes too, with zeros counted as ones, so those must fit as well.
-uint64_t size_in_bytes(const std::vector<int64_t>& shape, torch::ScalarType dtype, const std::string& where) {
-  int64_t strides = static_cast<int64_t>(c10::elementSize(dtype));
+uint64_t size_in_bytes(const std::vector<int64_t>& shape, const Dtype& dtype, const std::string& where) {
+  int64_t strides = dtype.bytes;
   bool empty = false;
   for (const int64_t size : shape) {
     empty = empty || size == 0;
@@ -90,7 +86,8 @@ uint64_t size_in_bytes(const std::vector<int64_t>& shape, torch::ScalarType dtyp
 TensorInfo read_tensor(const Json& entry, uint64_t data_size, const std::string& where) {
   if (!entry.is_object()) fail(where, "its entry is " + std::string(entry.type_name()) + ", not an object");
   TensorInfo info{};
-  info.dtype = read_dtype(member(entry, "dtype", where), where);
+  const Dtype& dtype = read_dtype(member(entry, "dtype", where), where);
+  info.dtype = dtype.type;
   info.shape = read_shape(member(entry, "shape", where), where);
   const Json& offsets = member(entry, "data_offsets", where);
   if (!offsets.is_array() || offsets.size() != 2) fail(where, "data_offsets is not a list of two numbers");
@@ -101,7 +98,7 @@ TensorInfo read_tensor(const Json& entry, uint64_t data_size, const std::string&
   if (info.end > data_size) {
     fail(where, "its bytes " + range + " reach beyond the data section of " + std::to_string(data_size) + " bytes");
   }
-  const uint64_t expected = size_in_bytes(info.shape, info.dtype, where);
+  const uint64_t expected = size_in_bytes(info.shape, dtype, where);
   if (info.end - info.begin != expected) {
     fail(where, "its bytes " + range + " are " + std::to_string(info.end - info.begin) +
                     ", but its shape and dtype need " + std::to_string(expected));
@@ -188,9 +185,9 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, cons
   return header;
 }
 
-std::optional<std::string_view> safetensors_dtype_name(torch::ScalarType dtype) {
-  for (const auto& [text, known] : kDtypes) {
-    if (known == dtype) return text;
+std::optional<std::string_view> safetensors_dtype_name(c10::ScalarType type) {
+  for (const Dtype& dtype : kDtypes) {
+    if (dtype.type == type) return dtype.name;
   }
   return std::nullopt;
 }

@@ -1,6 +1,8 @@
 // The header of a safetensors file, checked as a whole before anything of a tensor's size is allocated.
 #pragma once
 
+#include <c10/core/ScalarType.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -9,8 +11,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "ops/torch.h"
 
 namespace switchyard {
 
@@ -21,7 +21,7 @@ inline constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;
 inline constexpr size_t kMostDimensions = 64;
 
 struct TensorInfo {
-  torch::ScalarType dtype;
+  c10::ScalarType dtype;
   std::vector<int64_t> shape;
   uint64_t begin;  // bytes from the start of the data section
   uint64_t end;
@@ -38,6 +38,6 @@ struct SafetensorsHeader {
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, const std::string& where);
 
 // "BF16" and the like; nothing for a type the format (as read here) lacks.
-std::optional<std::string_view> safetensors_dtype_name(torch::ScalarType dtype);
+std::optional<std::string_view> safetensors_dtype_name(c10::ScalarType type);
 
 }  // namespace switchyard

@@ -38,17 +38,20 @@ class PlaceFinder {
     const auto next_line = std::upper_bound(line_starts_.begin(), line_starts_.end(), target);
     const size_t line_start = *(next_line - 1);
     // Marks come almost in order: counting goes on from the last one, or a long line would cost its square.
-    if (last_offset_ < line_start || last_offset_ > target) {
+    if (last_offset_ < line_start || (next_line != line_starts_.end() && last_offset_ >= *next_line)) {
       last_offset_ = line_start;
       last_column_ = 1;
     }
-    for (; last_offset_ < target; ++last_offset_) {
-      last_column_ += (static_cast<unsigned char>(text_[last_offset_]) & 0xc0) != 0x80 ? 1 : 0;
-    }
+    while (last_offset_ > target) last_column_ -= begins_character(--last_offset_);
+    while (last_offset_ < target) last_column_ += begins_character(last_offset_++);
     return {source_, static_cast<int>(next_line - line_starts_.begin()), last_column_};
   }
 
  private:
+  int begins_character(size_t offset) const {
+    return (static_cast<unsigned char>(text_[offset]) & 0xc0) != 0x80 ? 1 : 0;
+  }
+
   std::string_view text_;
   std::shared_ptr<const SourceText> source_;
   std::vector<size_t> line_starts_ = {0};

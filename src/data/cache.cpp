@@ -36,11 +36,14 @@ InputFile input_at(const std::string& source, const fs::path& path) {
 
 const char* name_of(DocumentRule rule) { return rule == DocumentRule::kFile ? "file" : "entry"; }
 
+// Throws Json::exception where there is none, or a number with a fraction.
+int64_t integer_at(const Json& json, const char* key) { return json.at(key).get_ref<const Json::number_integer_t&>(); }
+
 InputFile input_from(const Json& json) {
   return {.source = json.at("source").get<std::string>(),
           .path = json.at("path").get<std::string>(),
-          .size = json.at("size").get<int64_t>(),
-          .mtime_ns = json.at("mtime_ns").get<int64_t>(),
+          .size = integer_at(json, "size"),
+          .mtime_ns = integer_at(json, "mtime_ns"),
           .checksum = json.at("checksum").get<std::string>()};
 }
 
@@ -97,7 +100,7 @@ CacheManifest read_cache_manifest(const fs::path& folder) {
   const std::string path = (folder / kManifestName).string();
   try {
     const Json json = parse_json(read_file(path), path);
-    if (json.at("format").get<int64_t>() != kFormatVersion) throw DataError(path + " is of another version");
+    if (integer_at(json, "format") != kFormatVersion) throw DataError(path + " is of another version");
     CacheManifest manifest;
     for (const Json& input : json.at("inputs")) manifest.inputs.push_back(input_from(input));
     for (const Json& file : json.at("files")) {

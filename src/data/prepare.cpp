@@ -28,12 +28,6 @@ struct SourceText {
   SourceDocuments documents;
 };
 
-uint64_t bytes_of(const std::vector<std::string_view>& documents) {
-  uint64_t bytes = 0;
-  for (const std::string_view document : documents) bytes += document.size();
-  return bytes;
-}
-
 SourceText read_source(const SourceConfig& source, std::vector<InputFile>& inputs) {
   SourceText text{.files = {}, .documents = {.name = source.name, .documents = {}}};
   SourceFaults faults;

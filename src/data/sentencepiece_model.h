@@ -12,8 +12,9 @@ struct SentencePieceTraits {
   bool keeps_text = false;
 };
 
-// Checks what the library would trust blindly: that the message is well-formed, and that every step of its character
-// maps' double arrays stays inside them. Throws DataError starting with `where`.
+// Checks what the library would trust blindly: that the message is well-formed, that every step of its character maps'
+// double arrays stays inside them, and that no more keys match at one place than it has room for. Throws DataError
+// starting with `where`.
 SentencePieceTraits inspect_sentencepiece_model(std::string_view model, const std::string& where);
 
 }  // namespace switchyard

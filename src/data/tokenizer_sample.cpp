@@ -6,12 +6,6 @@
 namespace switchyard {
 namespace {
 
-size_t bytes_of(std::span<const std::string_view> documents) {
-  size_t bytes = 0;
-  for (const std::string_view document : documents) bytes += document.size();
-  return bytes;
-}
-
 // How many bytes of each domain: the smallest are served first, each with at most an equal part of what is left.
 std::vector<size_t> share_out(std::span<const size_t> sizes, size_t budget) {
   std::vector<size_t> order(sizes.size());
@@ -54,6 +48,12 @@ void append_sample(std::span<const std::string_view> documents, size_t size, siz
 }
 
 }  // namespace
+
+size_t bytes_of(std::span<const std::string_view> documents) {
+  size_t bytes = 0;
+  for (const std::string_view document : documents) bytes += document.size();
+  return bytes;
+}
 
 std::vector<std::string_view> tokenizer_sample(std::span<const std::vector<std::string_view>> domains,
                                                int64_t max_bytes) {

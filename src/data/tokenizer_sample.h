@@ -8,6 +8,8 @@
 
 namespace switchyard {
 
+size_t bytes_of(std::span<const std::string_view> documents);
+
 // At most `max_bytes` of the domains' documents: equal parts of every domain (what a small one leaves goes to the
 // others), taken in pieces of whole lines spread evenly over its documents. The domains' weights play no part, so that
 // runs with other weights share a tokenizer and their losses can be compared.

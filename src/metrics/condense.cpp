@@ -2,13 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 namespace switchyard {
 namespace {
-
-constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 std::vector<double> finite_values(const std::vector<double>& column) {
   std::vector<double> values;
@@ -18,7 +15,7 @@ std::vector<double> finite_values(const std::vector<double>& column) {
 }
 
 double mean(const std::vector<double>& values) {
-  return values.empty() ? kNone
+  return values.empty() ? kNoNumber
                         : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
@@ -42,8 +39,8 @@ Condensed condense(const std::vector<double>& column, const Buckets& buckets) {
     const auto to = column.begin() + static_cast<std::ptrdiff_t>(buckets.end(i));
     const std::vector<double> values = finite_values({from, to});
     result.mean.push_back(mean(values));
-    result.low.push_back(values.empty() ? kNone : *std::min_element(values.begin(), values.end()));
-    result.high.push_back(values.empty() ? kNone : *std::max_element(values.begin(), values.end()));
+    result.low.push_back(values.empty() ? kNoNumber : *std::min_element(values.begin(), values.end()));
+    result.high.push_back(values.empty() ? kNoNumber : *std::max_element(values.begin(), values.end()));
   }
   return result;
 }
@@ -64,12 +61,12 @@ std::vector<std::vector<double>> condense_rows(const std::vector<std::vector<dou
 double settled_value(const std::vector<double>& column) {
   const std::vector<double> values = finite_values(column);
   const size_t tail = std::max<size_t>(1, values.size() / 10);
-  return values.empty() ? kNone : mean({values.end() - static_cast<std::ptrdiff_t>(tail), values.end()});
+  return values.empty() ? kNoNumber : mean({values.end() - static_cast<std::ptrdiff_t>(tail), values.end()});
 }
 
 double median(std::vector<double> column) {
   std::vector<double> values = finite_values(column);
-  if (values.empty()) return kNone;
+  if (values.empty()) return kNoNumber;
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   if (values.size() % 2 == 1) return *middle;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
-#include <limits>
 
 #include "base/errors.h"
 #include "base/files.h"
@@ -13,8 +12,6 @@
 
 namespace switchyard {
 namespace {
-
-constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 // One line of the file and where it stands.
 struct Line {
@@ -26,7 +23,7 @@ struct Line {
   }
   double number(const Json& object, const std::string& field) const {
     const auto found = object.find(field);
-    if (found == object.end() || found->is_null()) return kNone;
+    if (found == object.end() || found->is_null()) return kNoNumber;
     if (!found->is_number()) fail(field, *found, "a number or null");
     return found->get<double>();
   }
@@ -45,7 +42,7 @@ struct Line {
     std::vector<double> values;
     for (const Json& value : *found) {
       if (!value.is_number() && !value.is_null()) fail(field, value, "a number or null");
-      values.push_back(value.is_null() ? kNone : value.get<double>());
+      values.push_back(value.is_null() ? kNoNumber : value.get<double>());
     }
     return values;
   }
@@ -97,7 +94,7 @@ void read_routing(RunMetrics& run, const Line& line) {
 void read_alarm(RunMetrics& run, const Line& line) {
   const int64_t step = line.whole_number("step");
   line.whole_number("layer");
-  std::erase_if(run.alarms, [step](const Json& alarm) { return alarm.at("step").get<int64_t>() > step; });
+  while (!run.alarms.empty() && run.alarms.back().at("step").get<int64_t>() > step) run.alarms.pop_back();
   run.alarms.push_back(line.json);
 }
 

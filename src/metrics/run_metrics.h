@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -10,6 +11,8 @@
 #include "base/json.h"
 
 namespace switchyard {
+
+inline constexpr double kNoNumber = std::numeric_limits<double>::quiet_NaN();
 
 // Values over training steps, steps ascending; every column is as long as `step`, NaN where a line had no number.
 struct Table {

@@ -83,6 +83,16 @@ TEST(Manifest, WrongContentIsRefusedEvenWithAFittingChecksum) {
   EXPECT_THAT(error_of(R"({"step": 1, "step": 2})"), HasSubstr("twice"));
 }
 
+TEST(Manifest, NoPartsAreNotAllParts) {
+  for (const char* parts : {"model-00001-of-00000.safetensors", "model-00001-of--0002.safetensors"}) {
+    const std::string text = changed([&](Json& json) {
+      json["files"].erase(kModelFile);
+      json["files"][parts] = json["files"][kTrainerFile];
+    });
+    EXPECT_THAT(error_of(text), HasSubstr("does not list model.safetensors")) << parts;
+  }
+}
+
 TEST(Manifest, NamesThatLeaveTheFolderAreRefused) {
   for (const char* name : {"../config.yaml", "/etc/passwd", "a/b", "..", ".", "", "a\\b", "a\nb", "manifest.json"}) {
     const std::string text = changed([&](Json& json) { json["files"][name] = json["files"]["config.yaml"]; });

@@ -79,6 +79,14 @@ TEST(Malformed, TextsThatAreNoYamlDocument) {
   }
 }
 
+// The parser marks what is left out by what comes before it.
+TEST(Malformed, PlacesOfALineAreRightAlsoBackwards) {
+  const std::string error = error_of("{? \xc3\xa9\xc3\xa9, ? x, ? y: 1}");
+  for (const char* place : {"c.yaml:1:4: key", "c.yaml:1:10: key 'x'", "c.yaml:1:15: key 'y'"}) {
+    EXPECT_NE(error.find(place), std::string::npos) << error;
+  }
+}
+
 TEST(Malformed, NestingIsBounded) {
   const std::string deep = "nested deeper than 32 levels";
   for (const size_t depth : {33, 100, 500, 999}) {

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "data/base64.h"
+#include "data/cache.h"
 #include "tests/data/helpers.h"
 
 namespace switchyard {
@@ -205,6 +206,22 @@ TEST_F(DatasetTest, MalformedManifestsAreMadeAgain) {
     EXPECT_TRUE(opening_rebuilds()) << manifest;
   }
   EXPECT_EQ(open_dataset(config_).fingerprint, fingerprint);
+}
+
+TEST(CacheManifest, NumbersAreWhole) {
+  const test::TemporaryFolder folder;
+  const auto write = [&](const std::string& size) {
+    write_text(folder / "manifest.json",
+               R"({"format": 1, "files": [], "inputs": [{"source": "a", "path": "b", "checksum": "", "mtime_ns": 3, )"
+               R"("size": )" +
+                   size + "}]}");
+  };
+  write("12");
+  EXPECT_EQ(read_cache_manifest(folder.path()).inputs.at(0).size, 12);
+  for (const char* size : {"1e300", "12.5", "true", "null"}) {
+    write(size);
+    test::expect_data_error([&] { read_cache_manifest(folder.path()); }, {"manifest.json", "of another type"});
+  }
 }
 
 TEST_F(DatasetTest, LeftoversOfKilledBuildersGo) {

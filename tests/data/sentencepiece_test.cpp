@@ -1,8 +1,12 @@
 #include <sentencepiece_trainer.h>
 
+#include <cstring>
+
 #include "base/json.h"
 #include "data/base64.h"
+#include "data/sentencepiece_model.h"
 #include "data/sentencepiece_tokenizer.h"
+#include "tests/data/sentencepiece_bytes.h"
 #include "tests/data/tokenizer_helpers.h"
 
 namespace switchyard {
@@ -10,7 +14,10 @@ namespace {
 
 using test::expect_data_error;
 using test::expect_round_trip;
+using test::message_field;
 using test::nasty_texts;
+using test::normalizer_of_nested_keys;
+using test::number_field;
 using test::small_sentencepiece;
 using test::training_text;
 
@@ -140,6 +147,42 @@ TEST(SentencePiece, CharacterMapThatPointsOutsideIsRefused) {
   std::string bad = model;
   bad.replace(units - 4, 4, "\0\0\0\x10", 4);
   expect_data_error([&] { make_sentencepiece_tokenizer(bad, "bad.model"); }, {"character map"});
+}
+
+TEST(SentencePiece, MoreMatchesThanTheLibraryHasRoomForAreRefused) {
+  EXPECT_FALSE(inspect_sentencepiece_model(normalizer_of_nested_keys(32), "model").keeps_text);
+  expect_data_error([] { inspect_sentencepiece_model(normalizer_of_nested_keys(33), "bad"); },
+                    {"bad", "character map"});
+  std::string pieces;
+  for (size_t length = 1; length <= 65; ++length) {
+    EXPECT_NO_THROW(inspect_sentencepiece_model(pieces, "model"));
+    pieces += message_field(1, message_field(1, std::string(length, 'a')) + number_field(3, 4));  // user-defined
+    pieces += message_field(1, message_field(1, std::string(100 + length, 'a')));
+  }
+  expect_data_error([&] { inspect_sentencepiece_model(pieces, "bad"); }, {"bad has more than 64 user-defined pieces"});
+}
+
+TEST(SentencePiece, CharacterMapThatGoesInCirclesIsRefused) {
+  std::string model = normalizer_of_nested_keys(2);
+  const size_t last = model.size() - 1 - 4 * 1024 + 4 * (256 * 2 + 'a');
+  ASSERT_EQ(model[last], 'a');  // the key "aa", whose children are now those of "a"
+  const uint32_t unit = 'a' | 256 | ((256 * 2 ^ 'a') ^ (256 * 2)) << 10;
+  std::memcpy(model.data() + last, &unit, sizeof(unit));
+  expect_data_error([&] { inspect_sentencepiece_model(model, "bad"); }, {"bad", "character map"});
+}
+
+TEST(SentencePiece, PiecesThatTheLibraryChokesOnAreRefused) {
+  for (const std::string& text : {std::string(1 << 20, 'a'), std::string(8001, 'a'), std::string("a\0b", 3)}) {
+    const std::string model = message_field(1, message_field(1, text)) + message_field(1, message_field(1, "b"));
+    expect_data_error([&] { make_sentencepiece_tokenizer(model, "bad"); },
+                      {"bad", "a piece is longer than 8000 bytes"});
+  }
+}
+
+// Field 3, the normalizer, plus 2^29: the library would read a character map there that nobody has checked.
+TEST(SentencePiece, FieldNumbersThatWrapAroundAreRefused) {
+  expect_data_error([] { make_sentencepiece_tokenizer(std::string("\x9a\x80\x80\x80\x10\x00", 6), "bad.model"); },
+                    {"bad.model", "a field with number 536870915"});
 }
 
 }  // namespace

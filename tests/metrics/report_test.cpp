@@ -66,6 +66,17 @@ TEST_F(Report, ShowsAlarmsAndWhatEvaluationsSaidOfTheRouting) {
   EXPECT_THAT(message("{\"event\":\"alarm\",\"step\":2}\n"), HasSubstr("the line has no 'layer'"));
 }
 
+TEST_F(Report, ForgetsAlarmsOfStepsThatAreDoneAgain) {
+  std::string lines;
+  for (const char* step : {"1", "4", "4", "9", "3"}) {
+    lines += std::string("{\"event\":\"alarm\",\"layer\":0,\"step\":") + step + "}\n";
+  }
+  const Json alarms = data_of(render_report({folder("run", lines)}))["runs"][0]["alarms"];
+  ASSERT_EQ(alarms.size(), 2U);
+  EXPECT_EQ(alarms[0]["step"], 1);
+  EXPECT_EQ(alarms[1]["step"], 3);
+}
+
 TEST_F(Report, ContainsEveryRunAndLayer) {
   const auto moe = write_sample_run(scratch_.path(), {.name = "moe", .steps = 100, .layers = 3, .experts = 4});
   const auto dense = write_sample_run(scratch_.path(), {.name = "dense", .steps = 100, .layers = 0});

@@ -1,5 +1,6 @@
 // The reading half of config_json.h.
 #include <algorithm>
+#include <set>
 
 #include "base/text.h"
 #include "checkpoint/guard.h"
@@ -83,17 +84,17 @@ void read_aux_loss(const JsonKeys& keys, double otherwise, MoeConfig& moe) {
   moe.aux_loss_layers = AuxLossLayers::kMean;
 }
 
-std::vector<int64_t> read_layer_list(const JsonKeys& keys, const char* key) {
-  std::vector<int64_t> list;
+std::set<int64_t> read_layers(const JsonKeys& keys, const char* key) {
+  std::set<int64_t> layers;
   const Json* value = keys.find(key);
-  if (value == nullptr) return list;
+  if (value == nullptr) return layers;
   keys.require(value->is_array(), key, "is no list");
   for (const Json& item : *value) {
     const bool layer = item.is_number_integer() && item.get<int64_t>() >= 0 && item.get<int64_t>() < kMostLayers;
     keys.require(layer, key, "holds what is no layer");
-    list.push_back(item.get<int64_t>());
+    layers.insert(item.get<int64_t>());
   }
-  return list;
+  return layers;
 }
 
 void read_qwen3_moe(const JsonKeys& keys, Config& config) {
@@ -104,13 +105,12 @@ void read_qwen3_moe(const JsonKeys& keys, Config& config) {
   read_experts(keys, keys.flag("norm_topk_prob", false), config);
   MoeConfig& moe = *config.moe;
   moe.intermediate_size = keys.integer("moe_intermediate_size");
-  const std::vector<int64_t> dense = read_layer_list(keys, "mlp_only_layers");
+  const std::set<int64_t> dense = read_layers(keys, "mlp_only_layers");
   const int64_t step = keys.integer("decoder_sparse_step", 1);
   keys.require(step > 0, "decoder_sparse_step", "is 0");
   moe.layer_freq.clear();
   for (int64_t layer = 0; layer < config.model.num_layers; ++layer) {
-    const bool listed = std::find(dense.begin(), dense.end(), layer) != dense.end();
-    moe.layer_freq.push_back(!listed && (layer + 1) % step == 0 ? 1 : 0);
+    moe.layer_freq.push_back(!dense.contains(layer) && (layer + 1) % step == 0 ? 1 : 0);
   }
   const bool all = std::count(moe.layer_freq.begin(), moe.layer_freq.end(), 0) == 0;
   if (all || moe.layer_freq.size() == 1) moe.layer_freq = {1};

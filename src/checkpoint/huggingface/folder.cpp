@@ -7,6 +7,7 @@
 #include "base/progress.h"
 #include "base/text.h"
 #include "checkpoint/guard.h"
+#include "checkpoint/huggingface/json_keys.h"
 #include "checkpoint/manifest.h"
 
 namespace switchyard {
@@ -26,25 +27,6 @@ bool is_there(const fs::path& path) { return fs::exists(fs::symlink_status(path)
 Json read_json(const fs::path& folder, const std::string& name, uint64_t max_bytes) {
   check_plain_file(folder, name, folder.string());
   return parse_json(read_file(folder / name, max_bytes), (folder / name).string());
-}
-
-// tensor -> file, out of an index whose every entry is checked.
-std::map<std::string, std::string> read_weight_map(const fs::path& folder) {
-  const std::string where = (folder / kIndexFile).string();
-  const Json index = read_json(folder, kIndexFile, kMaxIndexBytes);
-  const Json* map = index.is_object() && index.contains("weight_map") ? &index["weight_map"] : nullptr;
-  if (map == nullptr || !map->is_object() || map->empty()) {
-    throw CheckpointError(where + ": 'weight_map' must be an object of tensor names and file names");
-  }
-  std::map<std::string, std::string> files;
-  for (const auto& [tensor, file] : map->items()) {
-    if (!file.is_string()) {
-      throw CheckpointError(where + ": tensor " + in_quotes(tensor) + " is mapped to a " + file.type_name() +
-                            ", not to a file name");
-    }
-    files[tensor] = file.get<std::string>();
-  }
-  return files;
 }
 
 // "model-00001-of-00003.safetensors"
@@ -132,7 +114,8 @@ void HfFolder::open_file(const std::string& name) {
 
 void HfFolder::open_shards() {
   const std::string where = (path_ / kIndexFile).string();
-  const auto wanted = read_weight_map(path_);
+  const Json index = read_json(path_, kIndexFile, kMaxIndexBytes);
+  const auto wanted = JsonKeys(index, where).texts("weight_map");  // tensor -> file
   std::set<std::string> names;
   for (const auto& [tensor, file] : wanted) names.insert(file);
   if (names.size() > kMostShards) {

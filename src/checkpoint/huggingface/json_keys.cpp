@@ -73,6 +73,17 @@ std::string JsonKeys::text(const std::string& key, const std::string& otherwise)
   return value->get<std::string>();
 }
 
+std::map<std::string, std::string> JsonKeys::texts(const std::string& key) const {
+  const Json* object = find(key);
+  if (object == nullptr || !object->is_object() || object->empty()) fail(key, "must be an object of texts by name");
+  std::map<std::string, std::string> texts;
+  for (const auto& [name, text] : object->items()) {
+    if (!text.is_string()) fail(key, "needs texts: " + in_quotes(name) + " is mapped to " + in_quotes(text.dump()));
+    texts[name] = text.get<std::string>();
+  }
+  return texts;
+}
+
 JsonKeys JsonKeys::section(const std::string& key) const { return {*find(key), where_ + ": " + in_quotes(key)}; }
 
 }  // namespace switchyard

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,6 +31,8 @@ class JsonKeys {
   double real(const std::string& key, double otherwise) const;
   bool flag(const std::string& key, bool otherwise) const;
   std::string text(const std::string& key, const std::string& otherwise) const;
+  // The object at `key`, of texts by name. It must be there and hold one.
+  std::map<std::string, std::string> texts(const std::string& key) const;
   // The object at a key that find() has found.
   JsonKeys section(const std::string& key) const;
 
