@@ -42,7 +42,7 @@ OrderedJson schema_of(const TextValue& value) {
       schema["pattern"] = "^[^./][^/]*$";
       break;
     case TextRule::kTokenizer:
-      schema["pattern"] = "^(byte|char|sentencepiece|sentencepiece:.+)$";
+      schema["pattern"] = "^(byte|char|sentencepiece|(sentencepiece|huggingface):.+)$";
       break;
   }
   if (!value.target->empty()) {

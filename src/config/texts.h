@@ -9,7 +9,7 @@
 namespace switchyard {
 
 // Reads a text into `value` and returns "", or returns what is wrong, to follow the key. The file of a
-// `sentencepiece:FILE` becomes absolute.
+// `sentencepiece:FILE` or `huggingface:FILE` becomes absolute.
 std::string read_text(const YamlNode& node, TextRule rule, std::string& value);
 
 // Expands '~/' and makes a relative path start at the folder of the text that says it. Returns what is wrong, or "".
