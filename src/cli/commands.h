@@ -24,6 +24,7 @@ Command add_inspect(CLI::App& app);
 Command add_plan(CLI::App& app);
 Command add_place(CLI::App& app);
 Command add_prepare(CLI::App& app);
+Command add_tokenize(CLI::App& app);
 Command add_ablate(CLI::App& app);
 Command add_report(CLI::App& app);
 Command add_bench(CLI::App& app);

@@ -28,7 +28,7 @@ Command add_import(CLI::App& app) {
   auto options = std::make_shared<ImportOptions>();
   app.add_option("DIR", options->folder, "A Hugging Face folder: config.json and safetensors files")->required();
   app.add_option("--tokenizer", options->tokenizer,
-                 "byte, or sentencepiece:FILE; by default the folder's tokenizer.model or switchyard-tokenizer.json");
+                 "byte, sentencepiece:FILE or huggingface:FILE; by default the folder's");
   app.add_option("--out", options->out, "The checkpoint folder to write; it must be new")->required();
   return [options] { return run_import(*options); };
 }

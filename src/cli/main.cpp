@@ -39,6 +39,7 @@ constexpr Entry kCommands[] = {
     {"plan", "Memory, bytes and time of a config on many ranks, for every layout", add_plan},
     {"place", "Put experts that a trace shows chosen together on one rank, in a checkpoint", add_place},
     {"prepare", "Train the tokenizer and write the token shards of a config", add_prepare},
+    {"tokenize", "Lines of text to lines of token ids, or back", add_tokenize},
     {"ablate", "Run a sweep of settings and seeds, and compare them", add_ablate},
     {"report", "One HTML file with the curves and routing pictures of runs", add_report},
     {"trace", "Which experts each token of a text or of the validation data goes to", add_trace},

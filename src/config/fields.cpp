@@ -47,8 +47,8 @@ Fields data_fields(DataConfig& c) {
   sources.fields = [&c](size_t index) { return source_fields(c.sources[index]); };
   return {
       text("tokenizer", c.tokenizer,
-           "byte, char, sentencepiece (trained on the sources to model.vocab_size), or sentencepiece:FILE for a model "
-           "that exists.",
+           "byte, char, sentencepiece (trained on the sources to model.vocab_size), or one that exists: "
+           "sentencepiece:FILE for a model, huggingface:FILE for a tokenizer.json.",
            TextRule::kTokenizer),
       make("sources", std::move(sources), "Named text domains.", {}),
       real("validation_fraction", c.validation_fraction, {0, 0.5, true}, "Share of the documents kept for validation."),

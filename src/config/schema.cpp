@@ -43,7 +43,7 @@ OrderedJson schema_of(const TextValue& value) {
       schema["pattern"] = "^[A-Za-z0-9_-][A-Za-z0-9_.-]*$";
       break;
     case TextRule::kTokenizer:
-      schema["pattern"] = "^(byte|char|sentencepiece|sentencepiece:.+)$";
+      schema["pattern"] = "^(byte|char|sentencepiece|(sentencepiece|huggingface):.+)$";
       break;
   }
   if (!value.target->empty()) {

@@ -25,21 +25,23 @@ std::string expand_home(std::string& path) {
 
 std::string read_tokenizer(const YamlNode& node, std::string& tokenizer) {
   static const std::vector<std::string> kKinds = {"byte", "char", "sentencepiece"};
-  static const std::string kPrefix = "sentencepiece:";
   if (std::find(kKinds.begin(), kKinds.end(), tokenizer) != kKinds.end()) {
     return "";
   }
-  if (!tokenizer.starts_with(kPrefix)) {
+  const std::string prefix = tokenizer.substr(0, tokenizer.find(':') + 1);
+  if (prefix != "sentencepiece:" && prefix != "huggingface:") {
     const std::string near = tokenizer.size() <= 64 ? nearest_word(tokenizer, kKinds) : "";
-    return "is " + in_quotes(tokenizer) + "; it must be byte, char, sentencepiece or sentencepiece:FILE" +
+    return "is " + in_quotes(tokenizer) +
+           "; it must be byte, char, sentencepiece, sentencepiece:FILE or huggingface:FILE" +
            (near.empty() ? "" : "; did you mean '" + near + "'?");
   }
-  std::string file = tokenizer.substr(kPrefix.size());
+  std::string file = tokenizer.substr(prefix.size());
   if (file.empty()) {
-    return "names no file after 'sentencepiece:'; leave the colon out to train a model";
+    return "names no file after '" + prefix + "'" +
+           (prefix == "sentencepiece:" ? "; leave the colon out to train a model" : "");
   }
   std::string what = make_absolute(file, node.place);
-  tokenizer = kPrefix + file;
+  tokenizer = prefix + file;
   return what;
 }
 

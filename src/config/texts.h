@@ -9,7 +9,7 @@
 namespace switchyard {
 
 // Reads a text into `value` and returns "", or returns what is wrong, to follow the key. The file of a
-// `sentencepiece:FILE` becomes absolute.
+// `sentencepiece:FILE` or `huggingface:FILE` becomes absolute.
 std::string read_text(const YamlNode& node, TextRule rule, std::string& value);
 
 // What is wrong with the name of a source, or "". Names become parts of file names and of metric tags.

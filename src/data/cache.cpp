@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/new_folder.h"
 #include "data/glob.h"
+#include "data/tokenizer_choice.h"
 
 namespace switchyard {
 namespace {
@@ -23,7 +24,6 @@ using namespace std::chrono_literals;
 // Raise it whenever the same sources would give other tokens or other files.
 constexpr int64_t kFormatVersion = 1;
 constexpr const char* kManifestName = "manifest.json";
-constexpr std::string_view kModelPrefix = "sentencepiece:";
 
 InputFile input_at(const std::string& source, const fs::path& path) {
   struct stat status {};
@@ -48,10 +48,6 @@ InputFile input_from(const Json& json) {
 }
 
 }  // namespace
-
-std::string tokenizer_file(const std::string& tokenizer) {
-  return tokenizer.starts_with(kModelPrefix) ? tokenizer.substr(kModelPrefix.size()) : "";
-}
 
 int64_t sentencepiece_vocab_size(const Config& config) { return config.model.vocab_size.value_or(8192); }
 
@@ -78,8 +74,7 @@ std::vector<InputFile> find_inputs(const DataConfig& data) {
   for (const SourceConfig& source : data.sources) {
     for (const fs::path& path : expand_globs(source.files, source.name)) inputs.push_back(input_at(source.name, path));
   }
-  const std::string model = tokenizer_file(data.tokenizer);
-  if (!model.empty()) inputs.push_back(input_at("", model));
+  for (const fs::path& path : files_of_tokenizer(data.tokenizer)) inputs.push_back(input_at("", path));
   return inputs;
 }
 

@@ -19,7 +19,7 @@ namespace switchyard {
 
 // A file that shards were made from.
 struct InputFile {
-  std::string source;  // its source's name, or "" for a tokenizer's model
+  std::string source;  // its source's name, or "" for one of a tokenizer
   std::string path;
   int64_t size = 0;
   int64_t mtime_ns = 0;
@@ -32,9 +32,6 @@ struct CacheManifest {
   std::vector<InputFile> inputs;
   std::vector<std::pair<std::string, std::string>> files;  // name of a file of the folder, its checksum
 };
-
-// The file after "sentencepiece:", or "" when `tokenizer` names none.
-std::string tokenizer_file(const std::string& tokenizer);
 
 // What a sentencepiece tokenizer without a file is trained to.
 int64_t sentencepiece_vocab_size(const Config& config);

@@ -13,6 +13,7 @@
 #include "data/split.h"
 #include "data/token_shard.h"
 #include "data/tokenizer.h"
+#include "data/tokenizer_choice.h"
 #include "data/tokenizer_sample.h"
 
 namespace switchyard {
@@ -82,9 +83,10 @@ std::unique_ptr<Tokenizer> make_tokenizer(const Config& config, const std::vecto
   const std::string& choice = config.data.tokenizer;
   if (choice == "byte") return make_byte_tokenizer();
   if (choice == "sentencepiece") return train_tokenizer(config, sources);
-  if (const std::string file = tokenizer_file(choice); !file.empty()) return load_sentencepiece(file);
+  if (auto loaded = load_tokenizer(choice)) return loaded;
   if (choice != "char") {
-    throw DataError("data.tokenizer is '" + choice + "', known are byte, char, sentencepiece and sentencepiece:FILE");
+    throw DataError("data.tokenizer is '" + choice +
+                    "', known are byte, char, sentencepiece, sentencepiece:FILE and huggingface:FILE");
   }
   std::vector<std::string_view> texts;
   for (const SplitDocuments& source : sources) {
@@ -128,10 +130,11 @@ std::string validation_file(const std::string& domain) { return domain + ".valid
 
 void prepare_folder(const Config& config, std::vector<InputFile> inputs, const fs::path& folder,
                     const Tokenizer* given) {
-  const std::string model = tokenizer_file(config.data.tokenizer);
   std::vector<SourceText> sources;
   for (const SourceConfig& source : config.data.sources) sources.push_back(read_source(source, inputs));
-  if (!model.empty()) inputs.back().checksum = checksum_file(model);
+  for (InputFile& input : inputs) {
+    if (input.source.empty()) input.checksum = checksum_file(input.path);
+  }
   const std::vector<SplitDocuments> splits = split_sources(sources, config.data.validation_fraction);
 
   const std::unique_ptr<Tokenizer> made = given == nullptr ? make_tokenizer(config, splits) : nullptr;

@@ -9,6 +9,7 @@
 #include "data/base64.h"
 #include "data/char_tokenizer.h"
 #include "data/sentencepiece_tokenizer.h"
+#include "data/tokenizers/huggingface/huggingface_tokenizer.h"
 
 namespace switchyard {
 namespace {
@@ -75,7 +76,13 @@ std::unique_ptr<Tokenizer> deserialize_tokenizer(std::string_view text, const st
     check_keys(object, {"type", "model"}, where);
     return make_sentencepiece_tokenizer(decode_base64(string_at(object, "model", where), where), where);
   }
-  throw DataError(where + ": unknown tokenizer type " + in_quotes(type) + ", known are byte, char and sentencepiece");
+  if (type == "huggingface") {
+    check_keys(object, {"type", "end_of_text", "file"}, where);
+    return make_huggingface_tokenizer(string_at(object, "file", where), {string_at(object, "end_of_text", where)},
+                                      where);
+  }
+  throw DataError(where + ": unknown tokenizer type " + in_quotes(type) +
+                  ", known are byte, char, sentencepiece and huggingface");
 }
 
 }  // namespace switchyard

@@ -142,6 +142,25 @@ TEST(HfTokenizer, FilesComeBackAsTheSameTokenizer) {
   EXPECT_EQ(chosen.tokenizer->serialize(), pieces->serialize());
 }
 
+TEST(HfTokenizer, TokenizerJsonComesBackAsItWas) {
+  const TemporaryFolder folder;
+  for (const auto& [name, text] : hf_tokenizer_files(*make_byte_tokenizer())) spill(folder / name, text);
+  fs::remove(folder / "switchyard-tokenizer.json");
+  const FolderTokenizer found = read_hf_tokenizer(folder.path(), "");
+  EXPECT_EQ(found.config_value, "huggingface:huggingface-tokenizer.json");
+  EXPECT_EQ(found.files.at("huggingface-tokenizer.json"), slurp(folder / "tokenizer.json"));
+  const std::string text = "a\xC3\xB1 \n<|endoftext|";
+  EXPECT_EQ(found.tokenizer->encode(text), make_byte_tokenizer()->encode(text));
+  EXPECT_EQ(found.tokenizer->end_of_text(), 256);
+  EXPECT_EQ(hf_tokenizer_files(*found.tokenizer).at("tokenizer.json"), slurp(folder / "tokenizer.json"));
+  EXPECT_EQ(hf_tokenizer_files(*found.tokenizer).at("tokenizer_config.json"), slurp(folder / "tokenizer_config.json"));
+  // From the checkpoint it is the same tokenizer again.
+  for (const auto& [name, content] : found.files) spill(folder / name, content);
+  const auto again =
+      read_hf_tokenizer(folder.path(), "huggingface:" + (folder / "huggingface-tokenizer.json").string());
+  EXPECT_EQ(again.tokenizer->serialize(), found.tokenizer->serialize());
+}
+
 TEST(HfTokenizer, WhatIsNotThereOrNotRead) {
   const TemporaryFolder folder;
   const auto error = [&](const std::string& choice) {

@@ -167,11 +167,14 @@ TEST(Reader, Tokenizer) {
       {"data: {tokenizer: byte}", ""},
       {"data: {tokenizer: sentencepiece}", ""},
       {"data: {tokenizer: 'sentencepiece:a.model'}", ""},
+      {"data: {tokenizer: 'huggingface:tokenizer.json'}", ""},
+      {"data: {tokenizer: 'huggingface:'}", at + "names no file after 'huggingface:'"},
       {"data: {tokenizer: 'sentencepiece:'}",
        at + "names no file after 'sentencepiece:'; leave the colon out to train a model"},
-      {"data: {tokenizer: bytes}",
-       at + "is 'bytes'; it must be byte, char, sentencepiece or sentencepiece:FILE; did you mean 'byte'?"},
-      {"data: {tokenizer: gpt2}", at + "is 'gpt2'; it must be byte, char, sentencepiece or sentencepiece:FILE"},
+      {"data: {tokenizer: bytes}", at + "is 'bytes'; it must be byte, char, sentencepiece, sentencepiece:FILE or "
+                                        "huggingface:FILE; did you mean 'byte'?"},
+      {"data: {tokenizer: gpt2}",
+       at + "is 'gpt2'; it must be byte, char, sentencepiece, sentencepiece:FILE or huggingface:FILE"},
   });
 }
 

@@ -333,6 +333,17 @@ TEST_F(DatasetTest, UsesAGivenModelAndSeesItChange) {
   EXPECT_EQ(open_dataset(config_).tokenizer->vocab_size(), 290);
 }
 
+TEST_F(DatasetTest, UsesATokenizerJsonAndSeesItsNeighboursChange) {
+  const fs::path file = write_text(folder_ / "tokenizer.json", R"({"model": {"type": "WordLevel", "unk_token": "?",
+      "vocab": {"?": 0, "<eos>": 1, "</s>": 2}}})");
+  config_.data.tokenizer = "huggingface:" + file.string();
+  EXPECT_EQ(open_dataset(config_).tokenizer->end_of_text(), 2);
+  EXPECT_FALSE(opening_rebuilds());
+  write_text(folder_ / "tokenizer_config.json", R"({"eos_token": "<eos>"})");
+  EXPECT_TRUE(opening_rebuilds());
+  EXPECT_EQ(open_dataset(config_).tokenizer->end_of_text(), 1);
+}
+
 TEST_F(DatasetTest, NamesAModelThatIsMissingOrBad) {
   config_.data.tokenizer = "sentencepiece:" + (folder_ / "none.model").string();
   expect_data_error([&] { open_dataset(config_); }, {"none.model"});

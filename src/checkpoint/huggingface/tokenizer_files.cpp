@@ -8,34 +8,24 @@
 #include "checkpoint/guard.h"
 #include "checkpoint/huggingface/folder.h"
 #include "data/base64.h"
+#include "data/tokenizer_choice.h"
+#include "data/tokenizers/huggingface/byte_characters.h"
 
 namespace switchyard {
 namespace {
 
 constexpr const char* kOwnFile = "switchyard-tokenizer.json";
 constexpr const char* kSentencePieceFile = "tokenizer.model";
+constexpr const char* kLibraryFile = "tokenizer.json";
+constexpr const char* kSettingsFile = "tokenizer_config.json";
 constexpr const char* kEndOfText = "<|endoftext|>";
 constexpr uint64_t kMaxTokenizerBytes = uint64_t{1} << 28;
 
-// The character that stands for a byte in byte-level vocabularies (GPT-2): printable Latin-1 for itself, the others
-// from U+0100 on, in order.
-std::string byte_character(int byte) {
-  const auto printable = [](int value) {
-    return (value >= 0x21 && value <= 0x7e) || (value >= 0xa1 && value <= 0xff && value != 0xad);
-  };
-  uint32_t code = static_cast<uint32_t>(byte);
-  if (!printable(byte)) {
-    code = 0x100;
-    for (int before = 0; before < byte; ++before) code += printable(before) ? 0 : 1;
-  }
-  std::string text;
-  append_utf8(text, code);
-  return text;
-}
-
 OrderedJson byte_level_model() {
   OrderedJson vocabulary = OrderedJson::object();
-  for (int byte = 0; byte < 256; ++byte) vocabulary[byte_character(byte)] = byte;
+  for (int byte = 0; byte < 256; ++byte) {
+    vocabulary[std::string(byte_character(static_cast<unsigned char>(byte)))] = byte;
+  }
   const OrderedJson level = {
       {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
   return {{"pre_tokenizer", level},
@@ -80,6 +70,25 @@ std::string read_text(const std::filesystem::path& path) {
   }
 }
 
+// tokenizer_config.json for transformers' AutoTokenizer.
+std::string settings_file(const std::string& end_of_text) {
+  const OrderedJson settings = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                                {"eos_token", end_of_text},
+                                {"clean_up_tokenization_spaces", false}};
+  return settings.dump(2) + "\n";
+}
+
+// A checkpoint has a tokenizer.json of its own, so that this one gets another name in it; what ends a text stands
+// beside.
+FolderTokenizer from_library_file(const std::filesystem::path& file) {
+  constexpr const char* kName = "huggingface-tokenizer.json";
+  auto tokenizer = load_tokenizer("huggingface:" + file.string());
+  const Json own = parse_json(tokenizer->serialize(), "the tokenizer");
+  return {std::move(tokenizer),
+          std::string("huggingface:") + kName,
+          {{kName, own.at("file")}, {kSettingsFile, settings_file(own.at("end_of_text"))}}};
+}
+
 FolderTokenizer from_sentencepiece(const std::filesystem::path& file) {
   return {load_sentencepiece(file),
           std::string("sentencepiece:") + kSentencePieceFile,
@@ -111,25 +120,28 @@ std::map<std::string, std::string> hf_tokenizer_files(const Tokenizer& tokenizer
   if (own.at("type") == "sentencepiece") {
     return {{kSentencePieceFile, decode_base64(own.at("model").get<std::string>(), "the tokenizer")}};
   }
-  const OrderedJson settings = {{"tokenizer_class", "PreTrainedTokenizerFast"},
-                                {"eos_token", kEndOfText},
-                                {"clean_up_tokenization_spaces", false}};
+  if (own.at("type") == "huggingface") {
+    return {{kLibraryFile, own.at("file")}, {kSettingsFile, settings_file(own.at("end_of_text"))}};
+  }
   return {{kOwnFile, text + "\n"},
-          {"tokenizer.json", library_file(own, tokenizer.end_of_text())},
-          {"tokenizer_config.json", settings.dump(2) + "\n"}};
+          {kLibraryFile, library_file(own, tokenizer.end_of_text())},
+          {kSettingsFile, settings_file(kEndOfText)}};
 }
 
 FolderTokenizer read_hf_tokenizer(const std::filesystem::path& folder, const std::string& choice) {
-  constexpr std::string_view kPrefix = "sentencepiece:";
   if (choice == "byte") return {make_byte_tokenizer(), "byte", {}};
-  if (choice.starts_with(kPrefix)) return from_sentencepiece(choice.substr(kPrefix.size()));
+  if (const auto files = files_of_tokenizer(choice); !files.empty()) {
+    return choice.starts_with("huggingface:") ? from_library_file(files.front()) : from_sentencepiece(files.front());
+  }
   if (!choice.empty()) {
-    throw ConfigError("the tokenizer " + in_quotes(choice) + " is none of byte and sentencepiece:FILE");
+    throw ConfigError("the tokenizer " + in_quotes(choice) +
+                      " is none of byte, sentencepiece:FILE and huggingface:FILE");
   }
   if (holds(folder, kOwnFile)) return from_own_file(folder);
   if (holds(folder, kSentencePieceFile)) return from_sentencepiece(folder / kSentencePieceFile);
-  throw ConfigError(folder.string() + " holds no tokenizer that is read here (" + kSentencePieceFile + ", " + kOwnFile +
-                    "): give one with --tokenizer byte or --tokenizer sentencepiece:FILE");
+  if (holds(folder, kLibraryFile)) return from_library_file(folder / kLibraryFile);
+  throw ConfigError(folder.string() + " holds no tokenizer that is read here (" + kOwnFile + ", " + kSentencePieceFile +
+                    ", " + kLibraryFile + "): give one with --tokenizer byte, sentencepiece:FILE or huggingface:FILE");
 }
 
 }  // namespace switchyard

@@ -10,9 +10,10 @@
 
 namespace switchyard {
 
-// Name -> content. SentencePiece: tokenizer.model, as Llama's and Mixtral's folders have it. byte and char:
-// switchyard-tokenizer.json, and the same tokenizer as tokenizer.json for the `tokenizers` library, so that
-// transformers' AutoTokenizer makes the same ids (but takes "<|endoftext|>" in a text for the end of the text).
+// Name -> content. SentencePiece: tokenizer.model, as Llama's and Mixtral's folders have it. A tokenizer.json: that
+// very one, and a tokenizer_config.json that names what ends a text. byte and char: switchyard-tokenizer.json, and the
+// same tokenizer as tokenizer.json for the `tokenizers` library, so that transformers' AutoTokenizer makes the same ids
+// (but takes "<|endoftext|>" in a text for the end of the text).
 std::map<std::string, std::string> hf_tokenizer_files(const Tokenizer& tokenizer);
 
 struct FolderTokenizer {
@@ -21,8 +22,9 @@ struct FolderTokenizer {
   std::map<std::string, std::string> files;  // that the checkpoint has to hold for it
 };
 
-// `choice`: "byte", "sentencepiece:FILE", or "" for what the folder holds (switchyard-tokenizer.json, else
-// tokenizer.model). Throws ConfigError for another choice or where the folder holds neither, DataError for a bad file.
+// `choice`: "byte", "sentencepiece:FILE", "huggingface:FILE", or "" for what the folder holds: the first of
+// switchyard-tokenizer.json, tokenizer.model and tokenizer.json. Throws ConfigError for another choice or where the
+// folder holds none, DataError for a bad file.
 FolderTokenizer read_hf_tokenizer(const std::filesystem::path& folder, const std::string& choice);
 
 }  // namespace switchyard
