@@ -39,18 +39,19 @@ int run_eval(const EvalOptions& options) {
     std::printf("%s\n", json.dump(2).c_str());
     return kExitDone;
   }
-  std::printf("validation loss at step %ld, nats per token\n%-16s %10s %12s %12s\n", step, "domain", "val_loss",
-              "perplexity", "tokens");
-  const auto print_row = [](const std::string& name, double loss, int64_t tokens) {
-    std::printf("%-16s %10.4f %12.3f %12s\n", name.c_str(), loss, std::exp(loss), with_thousands(tokens).c_str());
+  std::printf("validation loss at step %ld, nats per token\n%-16s %10s %12s %14s %12s\n", step, "domain", "val_loss",
+              "perplexity", "bits_per_byte", "tokens");
+  const auto print_row = [](const std::string& name, double loss, double bits_per_byte, int64_t tokens) {
+    std::printf("%-16s %10.4f %12.3f %14.4f %12s\n", name.c_str(), loss, std::exp(loss), bits_per_byte,
+                with_thousands(tokens).c_str());
   };
   int64_t all = 0;
   for (const auto& [name, loss] : evaluation.domains) {
     const int64_t tokens = evaluation.tokens.at(name);
-    print_row(name, loss, tokens);
+    print_row(name, loss, evaluation.domain_bits_per_byte.at(name), tokens);
     all += tokens;
   }
-  print_row("all", evaluation.val_loss, all);
+  print_row("all", evaluation.val_loss, evaluation.bits_per_byte, all);
   print_routing(evaluation.routing);
   return kExitDone;
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numbers>
 
 #include "base/errors.h"
 #include "base/logging.h"
@@ -102,7 +104,26 @@ void add_modality(const std::string& modality, const ModalityCounts& counts, Wor
   }
 }
 
-OrderedJson loss_and_perplexity(double loss) { return {{"val_loss", loss}, {"perplexity", std::exp(loss)}}; }
+// Bytes of text that the targets of these windows stand for. Taken as what a window's text is longer by than that of its
+// first token, since some tokenizers drop a space in front.
+int64_t text_bytes(const Tokenizer& tokenizer, const std::vector<TokenBatch>& batches) {
+  size_t bytes = 0;
+  for (const TokenBatch& batch : batches) {
+    for (int64_t sequence = 0; sequence < batch.num_sequences; ++sequence) {
+      const bool last = sequence + 1 == batch.num_sequences;
+      const int64_t skipped = last ? batch.repeated_targets : 0;
+      const auto window = std::span(batch.tokens)
+                              .subspan(static_cast<size_t>(sequence * (batch.seq_length + 1) + skipped),
+                                       static_cast<size_t>(batch.seq_length + 1 - skipped));
+      bytes += tokenizer.decode(window).size() - tokenizer.decode(window.first(1)).size();
+    }
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+OrderedJson figures_of(double loss, double bits_per_byte) {
+  return {{"val_loss", loss}, {"perplexity", std::exp(loss)}, {"bits_per_byte", bits_per_byte}};
+}
 
 }  // namespace
 
@@ -126,11 +147,19 @@ std::optional<Evaluation> evaluate(Transformer& model, const Dataset& dataset, c
     const std::optional<double> loss = domain_loss(model, batches, device, world, interrupted, observe_all);
     if (!loss) return std::nullopt;
     evaluation.domains[domain.name] = *loss;
-    for (const TokenBatch& batch : batches) evaluation.tokens[domain.name] += batch.num_targets();
+    int64_t& tokens = evaluation.tokens[domain.name];
+    for (const TokenBatch& batch : batches) tokens += batch.num_targets();
+    const auto bytes = static_cast<double>(text_bytes(*dataset.tokenizer, batches));
+    const double bits = bytes > 0 ? *loss * static_cast<double>(tokens) / (std::numbers::ln2 * bytes)
+                                  : std::numeric_limits<double>::quiet_NaN();
+    evaluation.domain_bits_per_byte[domain.name] = bits;
+    if (domain.weight == 0) continue;
     evaluation.val_loss += domain.weight * *loss;
+    evaluation.bits_per_byte += domain.weight * bits;
     weights += domain.weight;
   }
   evaluation.val_loss /= weights;
+  evaluation.bits_per_byte /= weights;
   for (const auto& [modality, counts] : modalities) add_modality(modality, counts, world, evaluation.routing);
   return evaluation;
 }
@@ -142,9 +171,11 @@ void warn_if_not_causal(const Config& config) {
 }
 
 OrderedJson evaluation_json(const Evaluation& evaluation) {
-  OrderedJson json = loss_and_perplexity(evaluation.val_loss);
+  OrderedJson json = figures_of(evaluation.val_loss, evaluation.bits_per_byte);
   json["domains"] = OrderedJson::object();
-  for (const auto& [name, loss] : evaluation.domains) json["domains"][name] = loss_and_perplexity(loss);
+  for (const auto& [name, loss] : evaluation.domains) {
+    json["domains"][name] = figures_of(loss, evaluation.domain_bits_per_byte.at(name));
+  }
   return json;
 }
 

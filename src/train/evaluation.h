@@ -21,10 +21,14 @@ struct Evaluation {
   double val_loss = 0;                    // nats per token: the domains' mean, by data weight (zero weights left out)
   std::map<std::string, double> domains;  // nats per token
   std::map<std::string, int64_t> tokens;  // of each domain that were predicted
+  // The same losses by what they tell of the text: nats of all targets / (ln 2 * bytes of their text). Compares models
+  // with different tokenizers. NaN where no target has text.
+  double bits_per_byte = 0;
+  std::map<std::string, double> domain_bits_per_byte;
   std::vector<ModalityRouting> routing;   // by modality, then layer; empty where the data has one modality only
 };
 
-// {"val_loss", "perplexity", "domains": {name: {"val_loss", "perplexity"}}}
+// {"val_loss", "perplexity", "bits_per_byte", "domains": {name: {the same three}}}
 OrderedJson evaluation_json(const Evaluation& evaluation);
 // {"layer", "modality", "load"}
 OrderedJson modality_json(const ModalityRouting& routing);

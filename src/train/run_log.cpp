@@ -143,6 +143,7 @@ void RunLog::evaluation(int64_t step, const Evaluation& evaluation) {
   }
   scalar("eval/val_loss", evaluation.val_loss, step);
   scalar("eval/perplexity", std::exp(evaluation.val_loss), step);
+  scalar("eval/bits_per_byte", evaluation.bits_per_byte, step);
   for (const auto& [name, loss] : evaluation.domains) scalar("eval/val_loss/" + name, loss, step);
   if (events_) events_->flush();
 }

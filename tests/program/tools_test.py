@@ -1,6 +1,7 @@
 """The other commands, on the checkpoint of a short run: eval, generate, inspect, prepare, config, report, bench."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -67,7 +68,24 @@ class Eval(Tools):
         self.assertEqual(found["tokens"], {"words": 64})
         told = self.switchyard("eval", "fp32").stdout
         self.assertIn("nats per token", told)
-        self.assertRegex(told, r"words +\d\.\d{4} +\d+\.\d{3} +64\n")
+        self.assertRegex(told, r"words +\d\.\d{4} +\d+\.\d{3} +\d\.\d{4} +64\n")
+
+    def test_bits_per_byte_compare_models_with_other_tokenizers(self):
+        text = "äöü " * 400  # two bytes a character but for the space
+        (self.folder / "texts").mkdir(exist_ok=True)
+        for path in (self.folder / "texts").iterdir():
+            path.write_text(text)
+        found = {}
+        for tokenizer in ("byte", "char"):
+            self.train(tokenizer, f"data.tokenizer={tokenizer}", "training.max_steps=2", "schedule.warmup_steps=0")
+            found[tokenizer] = self.json_of("eval", tokenizer, "eval.batches=0")
+        nats = {name: one["val_loss"] * one["tokens"]["words"] for name, one in found.items()}
+        # All of the one validation text but its first token: 7 bytes for 4 characters; the end of the text has none.
+        for name, first in (("byte", 1), ("char", 2)):
+            expected = nats[name] / math.log(2) / (7 * 400 - first)
+            self.assertAlmostEqual(found[name]["bits_per_byte"], expected, delta=1e-9)
+            self.assertEqual(found[name]["domains"]["words"]["bits_per_byte"], found[name]["bits_per_byte"])
+        self.assertEqual(self.lines("byte", "eval")[-1].keys(), {"event", "step", *found["byte"].keys()} - {"tokens"})
 
     def test_overrides(self):
         self.train("run")
