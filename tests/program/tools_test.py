@@ -80,9 +80,10 @@ class Eval(Tools):
             self.train(tokenizer, f"data.tokenizer={tokenizer}", "training.max_steps=2", "schedule.warmup_steps=0")
             found[tokenizer] = self.json_of("eval", tokenizer, "eval.batches=0")
         nats = {name: one["val_loss"] * one["tokens"]["words"] for name, one in found.items()}
-        # All of the one validation text but its first token: 7 bytes for 4 characters; the end of the text has none.
-        for name, first in (("byte", 1), ("char", 2)):
-            expected = nats[name] / math.log(2) / (7 * 400 - first)
+        # Six validation texts of 160 characters, and an end each, which has no bytes: all but the first token are targets.
+        for name, tokens, first in (("byte", 6 * (280 + 1) - 1, 1), ("char", 6 * (160 + 1) - 1, 2)):
+            self.assertEqual(found[name]["tokens"]["words"], tokens)
+            expected = nats[name] / math.log(2) / (6 * 280 - first)
             self.assertAlmostEqual(found[name]["bits_per_byte"], expected, delta=1e-9)
             self.assertEqual(found[name]["domains"]["words"]["bits_per_byte"], found[name]["bits_per_byte"])
         self.assertEqual(self.lines("byte", "eval")[-1].keys(), {"event", "step", *found["byte"].keys()} - {"tokens"})
