@@ -32,6 +32,11 @@ void zero_from(Tensor x, int64_t row) {
   if (row < x.size(0)) x.narrow(0, row, x.size(0) - row).zero_();
 }
 
+// The weights of a few rows take as long to arrive as so many more rows take to be multiplied with them; and pieces of
+// fewer than some times as many would mostly load weights.
+constexpr int64_t kRowsOfLoading = 16;
+constexpr int64_t kLeastPieceRows = 2 * kRowsOfLoading;
+
 struct Piece {
   int64_t expert = 0;
   int64_t begin = 0;
@@ -82,14 +87,17 @@ std::vector<ExpertGroup> groups_of(const Tensor& offsets, int64_t most_rows) {
 
 ExpertGroup all_of(const Tensor& offsets) { return {0, offsets.numel(), 0, used_rows(offsets)}; }
 
-// An expert's rows in pieces of one size, as many for each thread.
+// The rows of the group's experts in pieces, about as many for each thread. An expert's have one size.
 std::vector<Piece> pieces_of(const Tensor& offsets, const ExpertGroup& group) {
-  std::vector<Piece> pieces;
+  const auto parts_of = [](int64_t count, int64_t size) { return (count + size - 1) / size; };
+  const int64_t rows = group.end - group.begin;
   const int64_t threads = at::get_num_threads();
+  const int64_t of_a_thread = std::max<int64_t>(1, parts_of(rows, threads * kExpertPieceRows));
+  const int64_t most_rows = std::max(parts_of(rows, threads * of_a_thread), kLeastPieceRows);
+  std::vector<Piece> pieces;
   for_each_expert(offsets, [&](int64_t expert, int64_t begin, int64_t count) {
-    if (expert < group.first || expert >= group.last || count == 0) return;
-    int64_t parts = (count + kExpertPieceRows - 1) / kExpertPieceRows;
-    if (parts > 1) parts = std::min((parts + threads - 1) / threads * threads, count);
+    if (expert < group.first || expert >= group.last) return;
+    const int64_t parts = parts_of(count, most_rows);
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t first = count * part / parts;
       pieces.push_back({expert, begin + first, count * (part + 1) / parts - first});
@@ -119,8 +127,6 @@ template <class F>
 void for_each_piece(const Tensor& offsets, const ExpertGroup& group, int64_t multiplications, const F& f) {
   const std::vector<Piece> pieces = pieces_of(offsets, group);
   std::vector<int64_t> before = {0};
-  // The weights of a few rows take as long to arrive as more rows take to be multiplied with them.
-  constexpr int64_t kRowsOfLoading = 16;
   for (const Piece& piece : pieces) {
     before.push_back(before.back() + std::max(piece.count, kRowsOfLoading) * multiplications);
   }
