@@ -187,6 +187,23 @@ TEST_P(GroupedMlpTypes, RecomputedInnerValuesAreTheSameBits) {
   }
 }
 
+TEST_P(GroupedMlpTypes, ThreadsChangeNoBit) {
+  // An expert that is cut, one with a few rows, one with none, and one that is cut for three threads but not for two.
+  Tensors x = random_inputs(700, 4, 20, 24, Activation::kSwiGlu, true);
+  for (auto& t : x) t = t.to(GetParam());
+  const auto computed = [&](int threads) {
+    at::set_num_threads(threads);
+    return results_and_gradients(grouped({300, 310, 310, 560}, true), x);
+  };
+  const int before = at::get_num_threads();
+  const auto expected = computed(1);
+  for (const int threads : {2, 3, 16}) {
+    const auto found = computed(threads);
+    for (size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(identical(found[i], expected[i])) << threads << ' ' << i;
+  }
+  at::set_num_threads(before);
+}
+
 TEST_P(GroupedMlpTypes, TakesStridedInputs) {
   Tensors x = random_inputs(5, 2, 7, 3);
   for (auto& t : x) t = t.to(GetParam());
