@@ -9,6 +9,8 @@ namespace switchyard {
 namespace {
 
 constexpr size_t kMostSettings = 10000;
+// Of bytes. Every setting holds its name and its values: one value of a megabyte would be thousands of them.
+constexpr size_t kLongestName = 1000;
 
 Setting setting_of(const Sweep& sweep, const std::vector<size_t>& choice) {
   Setting setting;
@@ -18,6 +20,10 @@ Setting setting_of(const Sweep& sweep, const std::vector<size_t>& choice) {
     const std::string text = flow_text(value);
     setting.label += (i == 0 ? "" : ", ") + axis.label + "=" + text;
     setting.values.push_back(text);
+    if (setting.label.size() > kLongestName) {
+      throw ConfigError(as_text(axis.key_place) + ": the values of 'axes." + axis.key + "' make names of more than " +
+                        std::to_string(kLongestName) + " bytes; give long values under 'settings', with a short name");
+    }
     setting.assignments.push_back({axis.key, axis.key_place, value});
   }
   return setting;

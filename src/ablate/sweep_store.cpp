@@ -20,6 +20,7 @@ using namespace std::chrono_literals;
 
 constexpr const char* kStateFile = "state.json";
 constexpr int kVersion = 1;
+constexpr uint64_t kMostThreads = 1024;  // as training.num_threads
 // The children of a sweep that was killed save their runs before they end; so long a new one waits for them.
 constexpr auto kPatience = 60s;
 
@@ -35,7 +36,10 @@ bool is_state(const Json& state) {
            is_or_absent(run, "seconds", [](const Json& value) { return value.is_number(); });
   };
   if (!state.is_object() || !state.contains("version") || state["version"] != kVersion) return false;
-  if (!is_or_absent(state, "threads", [](const Json& value) { return value.is_number_integer(); })) return false;
+  const auto is_thread_count = [](const Json& value) {
+    return value.is_number_unsigned() && value.get<uint64_t>() <= kMostThreads;
+  };
+  if (!is_or_absent(state, "threads", is_thread_count)) return false;
   return state.contains("runs") && state["runs"].is_object() &&
          std::all_of(state["runs"].begin(), state["runs"].end(), is_record);
 }

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ablate/sweep_store.h"
 #include "base/errors.h"
 #include "tests/ablate/helpers.h"
 
@@ -110,6 +111,27 @@ TEST_F(PlanTest, Refusals) {
   EXPECT_THAT(error_of("axes: {moe.top_k: [1]}\nsettings: {top_k=1: {}}\n"), HasSubstr("two settings are called"));
   std::filesystem::remove(files_ / "base.yaml");
   EXPECT_THAT(error_of("axes: {moe.top_k: [1]}\n"), HasSubstr("s.yaml:1:7: key 'base': "));
+}
+
+TEST_F(PlanTest, NamesOfSettingsAreBounded) {
+  const std::string axis = "axes: {moe.top_k: [1], run.name: [";
+  EXPECT_EQ(expand_settings(files_.sweep(axis + std::string(900, 'x') + "]}\n")).size(), 1U);
+  EXPECT_THAT(error_of(axis + std::string(1000, 'x') + "]}\n"),
+              HasSubstr("s.yaml:2:24: the values of 'axes.run.name' make names of more than 1000 bytes"));
+}
+
+TEST(StoredThreads, AreACountThatRunsMayHave) {
+  const test::TemporaryFolder folder;
+  EXPECT_EQ(stored_threads(folder.path()), 0);
+  const auto state = [&](const std::string& threads) {
+    test::spill(folder / "state.json", R"({"version": 1, "runs": {}, "threads": )" + threads + "}");
+  };
+  state("3");
+  EXPECT_EQ(stored_threads(folder.path()), 3);
+  for (const char* threads : {"-1", "1025", "18446744073709551615", "1.5", "\"3\"", "null"}) {
+    state(threads);
+    EXPECT_THAT(test::message_of<Error>([&] { stored_threads(folder.path()); }), HasSubstr("state.json")) << threads;
+  }
 }
 
 }  // namespace
