@@ -8,7 +8,8 @@
 #                              its tests skip themselves)
 #
 # In order: set-up, release build, format and folder-order checks, the CUDA kernels alone where nvcc is installed, all
-# tests, the unit tests again under AddressSanitizer and UndefinedBehaviorSanitizer.
+# tests, the unit tests again under AddressSanitizer and UndefinedBehaviorSanitizer, up to 20,000 made-up inputs for each
+# parser of foreign bytes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -53,6 +54,8 @@ if ! $quick; then
   build asan unit_tests
   stage "unit tests under AddressSanitizer and UndefinedBehaviorSanitizer"
   ctest --preset asan
+  stage "fuzzing"
+  scripts/fuzz.sh --seconds 6
 fi
 
 if $cuda; then

@@ -42,9 +42,11 @@ endif()
 target_link_libraries(LibTorch::torch INTERFACE ${_torch_libraries})
 # at::parallel_for is a template: without OpenMP in the files that call it, it runs on one thread. At run time
 # LibTorch's own copy of the library is found first, so that there is one pool of threads.
-find_package(OpenMP REQUIRED COMPONENTS CXX)
-target_compile_options(LibTorch::torch INTERFACE ${OpenMP_CXX_FLAGS})
-target_link_options(LibTorch::torch INTERFACE ${OpenMP_CXX_FLAGS})
+if(NOT SWITCHYARD_FUZZ)  # which takes a header of LibTorch's, and is built with another compiler
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+  target_compile_options(LibTorch::torch INTERFACE ${OpenMP_CXX_FLAGS})
+  target_link_options(LibTorch::torch INTERFACE ${OpenMP_CXX_FLAGS})
+endif()
 foreach(_directory ${_torch_root}/lib ${_torch_nvidia})
   target_link_options(LibTorch::torch INTERFACE -Wl,-rpath,${_directory} -Wl,-rpath-link,${_directory})
 endforeach()

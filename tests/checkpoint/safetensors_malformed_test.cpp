@@ -5,7 +5,7 @@
 
 #include "base/errors.h"
 #include "checkpoint/safetensors.h"
-#include "tests/checkpoint/safetensors_bytes.h"
+#include "tests/support/safetensors_bytes.h"
 #include "tests/support/temporary_folder.h"
 
 namespace switchyard {

@@ -6,8 +6,8 @@
 #include "data/base64.h"
 #include "data/sentencepiece_model.h"
 #include "data/sentencepiece_tokenizer.h"
-#include "tests/data/sentencepiece_bytes.h"
 #include "tests/data/tokenizer_helpers.h"
+#include "tests/support/sentencepiece_bytes.h"
 
 namespace switchyard {
 namespace {
