@@ -36,6 +36,6 @@ Next:
   open $run/report.html                        curves, and the load of every expert over time
   $switchyard generate $run --prompt "Mixture of" --max-new-tokens 60
   $switchyard eval $run
-  tensorboard --logdir runs
+  tensorboard --logdir runs                     the same curves; how to get it: docs/metrics.md
   edit configs/quickstart.yaml, then: $switchyard train configs/quickstart.yaml run.dir=runs/mine
 EOF

@@ -109,7 +109,7 @@ class RoutingDiagnostics(ProgramTest):
                 self.assertEqual((alarm["share"], alarm["limit"]), (1, 0.75))
             else:
                 self.assertEqual(sorted(alarm["experts"] + busy), [0, 1, 2, 3])
-            self.assertIn("moe.aux_loss_coeff is 0", alarm["advice"])
+            self.assertIn("set moe.aux_loss_coeff=0.01 (now 0)", alarm["advice"])
             self.assertIn(f"step {alarm['step']}: routing alarm: {alarm['message']}; {alarm['advice']}", told)
         self.assertIn("routing alarm: layer 1: expert", (self.folder / "run" / "log.txt").read_text())
         events = next((self.folder / "run").glob("events*")).read_bytes()
@@ -218,6 +218,9 @@ class RoutingDiagnostics(ProgramTest):
         paths = [str(path) for path in self.checkpoints("run")]
         self.assertEqual(len(paths), 2)
         self.switchyard("specialisation", *paths, "--out", "several.html")
+        found = json.loads(self.switchyard("specialisation", *paths, "run", "eval.batches=1", "--json").stdout)["checkpoints"]
+        self.assertEqual([(one["run"], one["step"]) for one in found], [("run", 6), ("run", 12), ("run", 12)])
+        self.assertEqual({one["sequences"] for one in found}, {4})  # one batch of two for each of two domains
         told = self.switchyard("specialisation", "run", "--out", "one.html", "--shufflings", "20").stdout
         self.assertIn("wrote one.html", told)
         for name in ("one.html", "several.html"):
