@@ -12,6 +12,7 @@
 #include <map>
 #include <set>
 
+#include "config/router_keys.h"
 #include "tests/integration/ranks.h"
 #include "tests/integration/small_training.h"
 #include "tests/support/temporary_folder.h"
@@ -74,11 +75,16 @@ bool depends_on_split(const Config& config) {
          (has_budget && router.budget_coeff > 0);
 }
 
-// Without the balancing and budget losses of a micro-batch that are reported but not trained on.
+// Without the balancing and budget losses of a micro-batch that are reported but not trained on, and those that can't
+// change any choice, which are in the sum of the losses, too.
 TensorMap without_reported(TensorMap numbers, const Config& config) {
   if (!config.moe) return numbers;
+  const bool trained = config.moe->aux_loss_coeff > 0;
+  const bool constant =
+      trained && config.moe->aux_loss_scope == AuxLossScope::kGlobalBatch && !needs_global_load(config);
   std::erase_if(numbers, [&](const auto& item) {
-    return (item.first.ends_with("aux_loss") && config.moe->aux_loss_coeff == 0) ||
+    return (item.first.ends_with("aux_loss") && (!trained || constant)) ||
+           (item.first.ends_with(" loss") && constant) ||
            (item.first.ends_with("budget_loss") && config.moe->router.budget_coeff == 0);
   });
   return numbers;

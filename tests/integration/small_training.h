@@ -91,6 +91,9 @@ class SmallTraining {
     RoutingTotals routing = step_.routing();
     if (!routing.layers.empty()) {
       int64_t number = 0;
+      for (torch::Tensor& sum : routing.observed) {
+        if (sum.defined()) sum = sum / static_cast<double>(routing.num_micro_batches);
+      }
       for (const torch::Tensor* sum : sums_of(routing)) {
         numbers_[at + "routing " + std::to_string(number++)] = sum->to(kF64).clone();
       }
@@ -105,8 +108,10 @@ class SmallTraining {
   TensorMap numbers_;
 };
 
-// What counts as rounding about zero in a tensor of this name: gradients that are zero on paper are 1e-17 here.
+// What counts as rounding about zero in a tensor of this name: gradients that are zero on paper are 1e-17 here. The
+// numbers of a step are of size 1 or more.
 inline double size_of_zero(const TensorMap& tensors, const std::string& name) {
+  if (name.starts_with("step ")) return 1e-5;
   const auto kind = [](const std::string& text) {
     return text.ends_with(".exp_avg") ? 1 : text.ends_with(".exp_avg_sq") ? 2 : 0;
   };
