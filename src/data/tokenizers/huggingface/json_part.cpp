@@ -71,7 +71,9 @@ std::string JsonPart::place_of(const std::string& key) const {
   return place_ + (place_.ends_with(':') ? " " : ".") + key;
 }
 
-void JsonPart::fail(const std::string& what) const { throw DataError(place_ + ": " + what); }
+void JsonPart::fail(const std::string& what) const {
+  throw DataError(place_ + (place_.ends_with(':') ? " " : ": ") + what);
+}
 
 void JsonPart::fail_type(const char* wanted) const {
   fail("must be " + std::string(wanted) + ", it is " +
