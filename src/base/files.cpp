@@ -204,7 +204,7 @@ void DurableFile::create_neighbour(std::optional<unsigned> mode) {
   if (descriptor_ < 0 && errno == EEXIST && ::unlink(neighbour_.c_str()) == 0) descriptor_ = create();
   if (descriptor_ < 0) fail_as_system("cannot create", path_);
   ::flock(descriptor_, LOCK_EX | LOCK_NB);  // where there are no locks, leftovers stay
-  if (mode) ::fchmod(descriptor_, *mode);  // where the file system has none, nothing is lost
+  if (mode) ::fchmod(descriptor_, *mode);   // where the file system has none, nothing is lost
 }
 
 DurableFile::~DurableFile() {

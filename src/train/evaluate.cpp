@@ -104,8 +104,8 @@ void add_modality(const std::string& modality, const ModalityCounts& counts, Wor
   }
 }
 
-// Bytes of text that the targets of these windows stand for. Taken as what a window's text is longer by than that of its
-// first token, since some tokenizers drop a space in front.
+// Bytes of text that the targets of these windows stand for. Taken as what a window's text is longer by than that of
+// its first token, since some tokenizers drop a space in front.
 int64_t text_bytes(const Tokenizer& tokenizer, const std::vector<TokenBatch>& batches) {
   size_t bytes = 0;
   for (const TokenBatch& batch : batches) {

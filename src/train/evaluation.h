@@ -25,7 +25,7 @@ struct Evaluation {
   // with different tokenizers. NaN where no target has text.
   double bits_per_byte = 0;
   std::map<std::string, double> domain_bits_per_byte;
-  std::vector<ModalityRouting> routing;   // by modality, then layer; empty where the data has one modality only
+  std::vector<ModalityRouting> routing;  // by modality, then layer; empty where the data has one modality only
 };
 
 // {"val_loss", "perplexity", "bits_per_byte", "domains": {name: {the same three}}}
