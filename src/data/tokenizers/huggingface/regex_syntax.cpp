@@ -22,14 +22,12 @@ class SyntaxTranslator {
   std::string translated() {
     while (next_ < pattern_.size()) {
       const char c = pattern_[next_];
-      if (c == '*' || c == '+' || c == '?') {
+      if (c == '*' || c == '+' || c == '?' || c == '|') {
         copy(1);
       } else if (c == '{') {
         read_interval();
       } else if (c == ')') {
         read_close();
-      } else if (c == '|') {
-        copy(1);
       } else {
         atom_ = result_.size();
         read_atom(c);
