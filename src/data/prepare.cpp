@@ -24,13 +24,13 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-struct SourceText {
+struct SourceFiles {
   std::vector<std::string> files;  // `documents` points into these
   SourceDocuments documents;
 };
 
-SourceText read_source(const SourceConfig& source, std::vector<InputFile>& inputs) {
-  SourceText text{.files = {}, .documents = {.name = source.name, .documents = {}}};
+SourceFiles read_source(const SourceConfig& source, std::vector<InputFile>& inputs) {
+  SourceFiles text{.files = {}, .documents = {.name = source.name, .documents = {}}};
   SourceFaults faults;
   for (InputFile& input : inputs) {
     if (input.source != source.name) continue;
@@ -52,9 +52,9 @@ SourceText read_source(const SourceConfig& source, std::vector<InputFile>& input
   return text;
 }
 
-std::vector<SplitDocuments> split_sources(const std::vector<SourceText>& sources, double validation_fraction) {
+std::vector<SplitDocuments> split_sources(const std::vector<SourceFiles>& sources, double validation_fraction) {
   std::vector<SourceDocuments> documents;
-  for (const SourceText& source : sources) documents.push_back(source.documents);
+  for (const SourceFiles& source : sources) documents.push_back(source.documents);
   std::vector<SplitDocuments> splits = split_documents(documents, validation_fraction);
   for (size_t i = 0; i < sources.size(); ++i) {
     spdlog::info("data: {}: {} files, {} documents, {} to train on, {} to validate", documents[i].name,
@@ -130,7 +130,7 @@ std::string validation_file(const std::string& domain) { return domain + ".valid
 
 void prepare_folder(const Config& config, std::vector<InputFile> inputs, const fs::path& folder,
                     const Tokenizer* given) {
-  std::vector<SourceText> sources;
+  std::vector<SourceFiles> sources;
   for (const SourceConfig& source : config.data.sources) sources.push_back(read_source(source, inputs));
   for (InputFile& input : inputs) {
     if (input.source.empty()) input.checksum = checksum_file(input.path);
