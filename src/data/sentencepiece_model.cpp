@@ -175,14 +175,14 @@ void check_user_defined(const std::set<std::string_view>& pieces, const std::str
   }
 }
 
-struct Normalizer {
+struct NormalizerFields {
   bool has_map = false;
   bool add_dummy_prefix = true;  // the proto's defaults
   bool remove_extra_whitespaces = true;
   bool escape_whitespaces = true;
 };
 
-void read_normalizer(std::string_view message, const std::string& where, Normalizer& normalizer) {
+void read_normalizer(std::string_view message, const std::string& where, NormalizerFields& normalizer) {
   MessageReader reader(message, where);
   while (const auto field = reader.next()) {
     if (field->number == kCharacterMap && !field->bytes.empty()) {
@@ -198,8 +198,8 @@ void read_normalizer(std::string_view message, const std::string& where, Normali
 }  // namespace
 
 SentencePieceTraits inspect_sentencepiece_model(std::string_view model, const std::string& where) {
-  Normalizer normalizer;
-  Normalizer denormalizer;
+  NormalizerFields normalizer;
+  NormalizerFields denormalizer;
   std::set<std::string_view> user_defined;
   MessageReader reader(model, where);
   while (const auto field = reader.next()) {
