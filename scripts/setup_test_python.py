@@ -22,6 +22,8 @@ from lib.venv import REPOSITORY, ensure, environment_of, is_ready
 
 NAME = ".venv-test"
 REQUIREMENTS = "python-test.txt"
+INSIDE = "SWITCHYARD_TEST_PYTHON"  # 1 for what .venv-test's Python runs
+SKIPPED = 77  # exit code of a test that can't be run here
 # Made for one torch; other pins get others.
 TORCH_PINS = hashlib.sha256((REPOSITORY / "third_party" / "python.txt").read_bytes()).hexdigest()[:16]
 STAND_INS = REPOSITORY / NAME / f"stand-ins-{TORCH_PINS}"
@@ -100,6 +102,17 @@ def environment() -> dict[str, str]:
 def python() -> Path | None:
     """.venv-test's Python, if it is there with these very pins."""
     return environment_of(NAME, REQUIREMENTS)[0] if is_ready(NAME, REQUIREMENTS) and STAND_INS.is_dir() else None
+
+
+def enter(script: str) -> None:
+    """Goes on as `script` run by .venv-test's Python; ends as a skipped test where that is not there."""
+    if os.environ.get(INSIDE) == "1":
+        return
+    found = python()
+    if found is None:
+        print(f"skipped: {NAME} is not there; scripts/setup.sh --dev makes it")
+        sys.exit(SKIPPED)
+    os.execve(found, [str(found), "-B", script, *sys.argv[1:]], {**environment(), INSIDE: "1"})
 
 
 def main() -> None:

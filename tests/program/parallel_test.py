@@ -155,8 +155,8 @@ class Launchers(Ranks):
         self.assert_close(self.curve("two")[:5], self.curve("one")[:5], 1e-4)
 
     def test_torchrun_starts_a_killed_group_again_and_it_goes_on(self):
-        python = setup_test_python.REPOSITORY / setup_test_python.NAME / "bin/python"
-        if not python.exists():
+        python = setup_test_python.python()
+        if python is None:
             self.skipTest("no .venv-test (scripts/setup.sh --dev)")
         command = [str(python), "-m", "torch.distributed.run", "--no-python", "--nproc-per-node=2"]
         command += ["--max-restarts=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}"]

@@ -18,14 +18,7 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 import setup_test_python  # noqa: E402
 
-SKIPPED = 77
-if os.environ.get("SWITCHYARD_TEST_PYTHON") != "1":
-    peer = setup_test_python.python()
-    if peer is None:
-        print("skipped: .venv-test is not there; scripts/setup.sh --dev makes it")
-        sys.exit(SKIPPED)
-    environment = {**setup_test_python.environment(), "SWITCHYARD_TEST_PYTHON": "1"}
-    os.execve(peer, [str(peer), "-B", __file__, *sys.argv[1:]], environment)
+setup_test_python.enter(__file__)
 
 from support import ProgramTest  # noqa: E402
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers  # noqa: E402
