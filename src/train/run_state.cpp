@@ -271,6 +271,7 @@ LoadedModel load_model(const std::filesystem::path& path, const std::vector<std:
   const std::filesystem::path folder = resolve_checkpoint(path);
   const Checkpoint checkpoint = load_checkpoint(folder, {.optimizer = false});
   LoadedModel loaded;
+  loaded.folder = folder;
   loaded.step = checkpoint.step;
   loaded.config = checkpoint_config(checkpoint, folder, overrides);
   const Config own = checkpoint_config(checkpoint, folder, {});

@@ -53,6 +53,7 @@ int64_t optimizer_steps(const Checkpoint& checkpoint);
 
 // What a checkpoint needs to be used without its run: configuration and tokenizer from its files, weights loaded.
 struct LoadedModel {
+  std::filesystem::path folder;  // of the checkpoint
   Config config;
   std::shared_ptr<const Tokenizer> tokenizer;
   Transformer model{nullptr};

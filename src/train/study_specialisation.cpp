@@ -5,17 +5,15 @@
 #include "base/errors.h"
 #include "base/logging.h"
 #include "base/text.h"
-#include "checkpoint/find.h"
 #include "train/specialisation.h"
 
 namespace switchyard {
-
 namespace {
 
 // The folder of the run that a checkpoint is of, by one name however it is written: of
 // runs/demo/checkpoints/step-00000100 it is runs/demo.
-std::string run_of(const std::string& path) {
-  const std::filesystem::path checkpoint = std::filesystem::canonical(resolve_checkpoint(path));
+std::string run_of(const LoadedModel& loaded) {
+  const std::filesystem::path checkpoint = std::filesystem::canonical(loaded.folder);
   const std::filesystem::path folder = checkpoint.parent_path();
   return std::filesystem::proximate(folder.filename() == "checkpoints" ? folder.parent_path() : checkpoint).string();
 }
@@ -52,7 +50,7 @@ OrderedJson study_specialisation(const std::vector<std::string>& checkpoints, co
       route_validation(loaded, dataset, use, &progress);
     }
     OrderedJson entry = {{"name", path},
-                         {"run", run_of(path)},
+                         {"run", run_of(loaded)},
                          {"step", loaded.step},
                          {"num_experts", loaded.config.moe->num_experts},
                          {"top_k", loaded.config.moe->top_k}};
