@@ -43,15 +43,15 @@ case "$kind" in
   --root) root=${3:?DIR is missing} ;;
   *) fail "unknown option '$kind'; there are --debian and --root DIR" ;;
 esac
-mkdir -p "$root"/{opt,proc,dev,tmp,work/texts}
+mkdir -p "$root"/{opt,proc,dev,tmp,srv/texts}
 tar -C "$root/opt" -xzf "$archive"
 name=$(ls "$root/opt")
 [[ $(wc -w <<<"$name") == 1 ]] || fail "the archive holds more than one folder: $name"
 
 for i in 1 2 3 4 5 6; do
   for word in one two three four five six seven; do printf '%s %s times %s. ' "$word" "$i" "$word"; done
-done >"$root/work/texts/words.txt"
-cat >"$root/work/mine.yaml" <<'YAML'
+done >"$root/srv/texts/words.txt"
+cat >"$root/srv/mine.yaml" <<'YAML'
 extends: preset:mixtral-8x7b-tiny
 run: {dir: run}
 model: {hidden_size: 32, num_layers: 2, num_attention_heads: 2, vocab_size: null}
@@ -72,10 +72,10 @@ run() {
 }
 run --version
 [[ $(program presets --names | wc -l) -gt 30 ]] || fail "switchyard presets --names lists too few"
-run train /work/mine.yaml run.dir=/work/run data.cache_dir=/work/shards
-run train --resume /work/run training.max_steps=3
-run generate /work/run --prompt one --max-new-tokens 4
+run train /srv/mine.yaml run.dir=/srv/run data.cache_dir=/srv/shards
+run train --resume /srv/run training.max_steps=3
+run generate /srv/run --prompt one --max-new-tokens 4
 if [[ $kind == bare ]]; then
-  say "all of the root but the package: $(du -sh --exclude=opt --exclude=work --exclude=proc "$root" | cut -f1)"
+  say "all of the root but the package: $(du -sh --exclude=opt --exclude=srv --exclude=proc "$root" | cut -f1)"
 fi
 say "passed: $(basename "$archive")"
