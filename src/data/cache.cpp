@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/new_folder.h"
 #include "data/glob.h"
+#include "data/guard.h"
 #include "data/tokenizer_choice.h"
 
 namespace switchyard {
@@ -94,7 +95,7 @@ void write_cache_manifest(const fs::path& folder, const CacheManifest& manifest)
 CacheManifest read_cache_manifest(const fs::path& folder) {
   const std::string path = (folder / kManifestName).string();
   try {
-    const Json json = parse_json(read_file(path), path);
+    const Json json = with_data_errors([&] { return parse_json(read_file(path), path); });
     if (integer_at(json, "format") != kFormatVersion) throw DataError(path + " is of another version");
     CacheManifest manifest;
     for (const Json& input : json.at("inputs")) manifest.inputs.push_back(input_from(input));
@@ -104,10 +105,6 @@ CacheManifest read_cache_manifest(const fs::path& folder) {
     return manifest;
   } catch (const Json::exception&) {
     throw DataError(path + " is not a manifest of token shards: an entry is missing or of another type");
-  } catch (const DataError&) {
-    throw;
-  } catch (const Error& error) {
-    throw DataError(error.what());
   }
 }
 

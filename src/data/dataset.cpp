@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "config/texts.h"
 #include "data/cache.h"
+#include "data/guard.h"
 #include "data/prepare.h"
 
 namespace switchyard {
@@ -185,13 +186,9 @@ void check_vocab_size(const Config& config, int64_t tokenizer_vocab_size) {
 // What `open` returns, or a DataError.
 Dataset opened(const Config& config, const std::function<Dataset()>& open) {
   try {
-    Dataset dataset = open();
+    Dataset dataset = with_data_errors(open);
     check_vocab_size(config, dataset.tokenizer->vocab_size());
     return dataset;
-  } catch (const DataError&) {
-    throw;
-  } catch (const Error& error) {
-    throw DataError(error.what());
   } catch (const fs::filesystem_error& error) {
     throw DataError(std::string("cannot prepare the data: ") + error.what());
   } catch (const Json::exception& error) {

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "data/base64.h"
+#include "data/guard.h"
 #include "data/piece_cache.h"
 #include "data/sentencepiece_model.h"
 #include "data/sentencepiece_text.h"
@@ -183,12 +184,7 @@ std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(std::string model, const
 }
 
 std::unique_ptr<Tokenizer> load_sentencepiece(const std::filesystem::path& model) {
-  std::string bytes;
-  try {
-    bytes = read_file(model, kMaxModelBytes);
-  } catch (const Error& error) {
-    throw DataError(error.what());
-  }
+  std::string bytes = with_data_errors([&] { return read_file(model, kMaxModelBytes); });
   return make_sentencepiece_tokenizer(std::move(bytes), model.string());
 }
 

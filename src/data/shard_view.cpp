@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/errors.h"
+#include "data/guard.h"
 
 namespace switchyard {
 namespace {
@@ -118,14 +119,12 @@ void read_shard_tokens(const MappedFile& file, uint64_t offset, uint32_t token_b
                     " of a shard of " + std::to_string(num_tokens));
   }
   const uint64_t first = offset + static_cast<uint64_t>(begin) * token_bytes;
-  try {
+  with_data_errors([&] {
     if (token_bytes == sizeof(int32_t)) return file.read(first, out.data(), out.size_bytes());
     std::vector<uint16_t> narrow(out.size());
     file.read(first, narrow.data(), narrow.size() * sizeof(uint16_t));
     std::copy(narrow.begin(), narrow.end(), out.begin());
-  } catch (const Error& error) {
-    throw DataError(error.what());
-  }
+  });
 }
 
 }  // namespace switchyard

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/errors.h"
+#include "data/guard.h"
 #include "data/shard_view.h"
 
 namespace switchyard {
@@ -56,11 +57,7 @@ uint64_t checked_token_count(const std::filesystem::path& path, int64_t vocab_si
 
 TokenShard TokenShard::open(const std::filesystem::path& path) {
   TokenShard shard;
-  try {
-    shard.file_ = MappedFile(path);
-  } catch (const Error& error) {
-    throw DataError(error.what());
-  }
+  with_data_errors([&] { shard.file_ = MappedFile(path); });
   const ShardView view = parse_shard(shard.file_->bytes(), path.string());
   verify_shard(view, shard.file_->bytes(), path.string());
   shard.domain_ = view.domain;

@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "data/base64.h"
 #include "data/char_tokenizer.h"
+#include "data/guard.h"
 #include "data/sentencepiece_tokenizer.h"
 #include "data/tokenizers/huggingface/huggingface_tokenizer.h"
 
@@ -49,11 +50,7 @@ std::vector<uint32_t> read_characters(const Json& list, const std::string& where
 }
 
 Json parse(std::string_view text, const std::string& where) {
-  try {
-    return parse_json(text, where);
-  } catch (const Error& error) {
-    throw DataError(error.what());
-  }
+  return with_data_errors([&] { return parse_json(text, where); });
 }
 
 }  // namespace

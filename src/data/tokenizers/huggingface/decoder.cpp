@@ -205,16 +205,8 @@ std::unique_ptr<DecoderStep> read_decoder_step(const JsonPart& part) {
 
 }  // namespace
 
-TokenDecoder::TokenDecoder(const JsonPart& part) : spaced_(false) { add(part); }
-
-void TokenDecoder::add(const JsonPart& part) {
-  if (part.at("type").text() == "Sequence") {
-    for (const JsonPart& item : part.at("decoders").items()) add(item);
-    return;
-  }
-  if (steps_.size() == kMostDecoderSteps)
-    part.fail("there are more than " + std::to_string(kMostDecoderSteps) + " steps");
-  steps_.push_back(read_decoder_step(part));
+TokenDecoder::TokenDecoder(const JsonPart& part) : spaced_(false) {
+  for (const JsonPart& step : part.steps("decoders", kMostDecoderSteps)) steps_.push_back(read_decoder_step(step));
 }
 
 std::string TokenDecoder::decode(std::vector<std::string> tokens) const {

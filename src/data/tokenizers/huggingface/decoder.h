@@ -25,8 +25,6 @@ class TokenDecoder {
   std::string decode(std::vector<std::string> tokens) const;
 
  private:
-  void add(const JsonPart& part);
-
   bool spaced_ = true;
   std::vector<std::unique_ptr<DecoderStep>> steps_;
 };

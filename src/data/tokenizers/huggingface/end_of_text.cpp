@@ -3,6 +3,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "base/json.h"
+#include "data/guard.h"
 
 namespace switchyard {
 namespace {
@@ -12,11 +13,7 @@ namespace fs = std::filesystem;
 constexpr uint64_t kLargestNeighbour = uint64_t{1} << 24;
 
 Json read_neighbour(const fs::path& path) {
-  try {
-    return parse_json(read_file(path, kLargestNeighbour), path.string());
-  } catch (const Error& error) {
-    throw DataError(error.what());
-  }
+  return with_data_errors([&] { return parse_json(read_file(path, kLargestNeighbour), path.string()); });
 }
 
 // "eos_token" is a text or an added token, "eos_token_id" a number or several.

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "data/guard.h"
 #include "data/tokenizers/huggingface/added_tokens.h"
 #include "data/tokenizers/huggingface/decoder.h"
 #include "data/tokenizers/huggingface/model.h"
@@ -18,14 +19,6 @@ namespace switchyard {
 namespace {
 
 constexpr uint64_t kLargestTokenizerFile = uint64_t{1} << 28;
-
-Json parse_tokenizer(const std::string& file, const std::string& where) {
-  try {
-    return parse_json(file, where);
-  } catch (const Error& error) {
-    throw DataError(error.what());
-  }
-}
 
 // `text` with a replacement character for every byte that is not UTF-8.
 std::string as_utf8(std::string_view text) {
@@ -166,7 +159,7 @@ class HuggingFaceTokenizer : public Tokenizer {
 
 std::unique_ptr<Tokenizer> make_huggingface_tokenizer(std::string file, const std::vector<TokenOrId>& end_of_text,
                                                       const std::string& where) {
-  const Json json = parse_tokenizer(file, where);
+  const Json json = with_data_errors([&] { return parse_json(file, where); });
   const JsonPart root(json, where + ":");
   if (const auto version = root.find("version"); version && version->text() != "1.0") {
     version->fail("is " + in_quotes(version->text()) + ", it must be 1.0");
@@ -175,12 +168,7 @@ std::unique_ptr<Tokenizer> make_huggingface_tokenizer(std::string file, const st
 }
 
 std::unique_ptr<Tokenizer> load_huggingface(const std::filesystem::path& file) {
-  std::string text;
-  try {
-    text = read_file(file, kLargestTokenizerFile);
-  } catch (const Error& error) {
-    throw DataError(error.what());
-  }
+  std::string text = with_data_errors([&] { return read_file(file, kLargestTokenizerFile); });
   return make_huggingface_tokenizer(std::move(text), end_of_text_choices(file), file.string());
 }
 

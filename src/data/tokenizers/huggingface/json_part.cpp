@@ -27,6 +27,21 @@ std::vector<JsonPart> JsonPart::items() const {
   return items;
 }
 
+std::vector<JsonPart> JsonPart::steps(const char* list, size_t most) const {
+  std::vector<JsonPart> steps;
+  add_steps(list, most, steps);
+  return steps;
+}
+
+void JsonPart::add_steps(const char* list, size_t most, std::vector<JsonPart>& steps) const {
+  if (at("type").text() == "Sequence") {
+    for (const JsonPart& item : at(list).items()) item.add_steps(list, most, steps);
+    return;
+  }
+  if (steps.size() == most) fail("there are more than " + std::to_string(most) + " steps");
+  steps.push_back(*this);
+}
+
 const std::string& JsonPart::text() const {
   if (!value_->is_string()) fail_type("a text");
   return value_->get_ref<const std::string&>();

@@ -18,6 +18,9 @@ class JsonPart {
   JsonPart at(const std::string& key) const;
   std::optional<JsonPart> find(const std::string& key) const;
   std::vector<JsonPart> items() const;  // of an array
+  // The parts that this one stands for: itself, or where its type is Sequence, those of its array `list`, which may be
+  // sequences again. Throws DataError for more than `most`.
+  std::vector<JsonPart> steps(const char* list, size_t most) const;
 
   // The value as one of a type. Throws DataError for another.
   const std::string& text() const;
@@ -35,6 +38,7 @@ class JsonPart {
 
  private:
   [[noreturn]] void fail_type(const char* wanted) const;
+  void add_steps(const char* list, size_t most, std::vector<JsonPart>& steps) const;
   void need_object() const;
   std::string place_of(const std::string& key) const;
 

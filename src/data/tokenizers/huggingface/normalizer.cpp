@@ -207,15 +207,8 @@ std::unique_ptr<NormalizerStep> read_normalizer_step(const JsonPart& part) {
 
 }  // namespace
 
-Normalizer::Normalizer(const JsonPart& part) { add(part); }
-
-void Normalizer::add(const JsonPart& part) {
-  if (part.at("type").text() == "Sequence") {
-    for (const JsonPart& item : part.at("normalizers").items()) add(item);
-    return;
-  }
-  if (steps_.size() == kMostSteps) part.fail("there are more than " + std::to_string(kMostSteps) + " steps");
-  steps_.push_back(read_normalizer_step(part));
+Normalizer::Normalizer(const JsonPart& part) {
+  for (const JsonPart& step : part.steps("normalizers", kMostSteps)) steps_.push_back(read_normalizer_step(step));
 }
 
 void Normalizer::apply(std::string& text, bool& at_start) const {

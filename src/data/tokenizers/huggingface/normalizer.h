@@ -27,8 +27,6 @@ class Normalizer {
   void apply(std::string& text, bool& at_start) const;
 
  private:
-  void add(const JsonPart& part);
-
   std::vector<std::unique_ptr<NormalizerStep>> steps_;
 };
 

@@ -188,15 +188,8 @@ std::unique_ptr<PreTokenizerStep> read_pre_tokenizer_step(const JsonPart& part) 
 
 }  // namespace
 
-PreTokenizer::PreTokenizer(const JsonPart& part) { add(part); }
-
-void PreTokenizer::add(const JsonPart& part) {
-  if (part.at("type").text() == "Sequence") {
-    for (const JsonPart& item : part.at("pretokenizers").items()) add(item);
-    return;
-  }
-  if (steps_.size() == kMostSplits) part.fail("there are more than " + std::to_string(kMostSplits) + " steps");
-  steps_.push_back(read_pre_tokenizer_step(part));
+PreTokenizer::PreTokenizer(const JsonPart& part) {
+  for (const JsonPart& step : part.steps("pretokenizers", kMostSplits)) steps_.push_back(read_pre_tokenizer_step(step));
 }
 
 void PreTokenizer::apply(TextPieces& text) const {

@@ -25,8 +25,6 @@ class PreTokenizer {
   void apply(TextPieces& text) const;
 
  private:
-  void add(const JsonPart& part);
-
   std::vector<std::unique_ptr<PreTokenizerStep>> steps_;
 };
 
